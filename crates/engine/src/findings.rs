@@ -67,7 +67,7 @@ pub struct DatabaseReport {
     pub journal_mode: &'static str,
     /// It is the recorder's.
     pub history: bool,
-    /// Its pages showed damage, which `skipped` tells.
+    /// Its pages showed damage; `skipped` says so.
     pub damaged: bool,
 }
 

@@ -47,7 +47,7 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Worth {
-    /// Nothing is missing, as far as anybody can tell.
+    /// Nothing is missing, as far as anybody knows.
     Whole,
     /// It restores, and something is missing.
     Incomplete,
@@ -70,7 +70,7 @@ pub struct Candidate {
     pub worth: Worth,
     /// Of which instance of Home Assistant it is; those that do not say it are one of their own.
     pub instance: Option<String>,
-    /// The history is in it, as far as anybody can tell.
+    /// The history is in it, as far as anybody knows.
     pub history: bool,
     /// It is a symbolic link.
     pub link: bool,
@@ -135,7 +135,7 @@ pub enum Reason {
     Pinned,
     /// Somebody else made it.
     Foreign,
-    /// It can't be read as a backup, so it is none of our business.
+    /// It can't be read as a backup, so it does not concern us.
     NotABackup,
     /// It could not be examined.
     Unreadable,
@@ -242,9 +242,9 @@ impl Decision {
     }
 }
 
-/// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names tell archives of the
-/// same moment apart, so that the plan does not depend on the order in which they are listed. Each name is decided
-/// about once.
+/// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names order archives of
+/// the same moment, so that the plan does not depend on the order in which they are listed. Each name is decided about
+/// once.
 pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decision> {
     let mut names: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in candidates {

@@ -165,7 +165,7 @@ impl<S: ReadAt> Archive<S> {
         self.unread.clone()
     }
 
-    /// Everything wrong with the archive, as far as its headers and its description tell.
+    /// Everything wrong with the archive, as far as its headers and its description show.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

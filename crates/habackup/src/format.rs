@@ -5,7 +5,7 @@ use std::io;
 use crate::read_at::ReadAt;
 use crate::read_at::at_most;
 
-/// So many bytes tell.
+/// How many bytes are needed.
 const BLOCK: usize = 512;
 
 /// A form that an inner archive can have, encrypted or not.

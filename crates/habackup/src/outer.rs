@@ -72,7 +72,7 @@ pub enum OuterError {
     },
 }
 
-/// The outer archive between two members. Members are added in the order they shall have; [`Outer::finish`] ends it.
+/// The outer archive between two members. Members are added in their final order; [`Outer::finish`] ends it.
 #[must_use = "an archive without its end marker is cut off"]
 pub struct Outer<P> {
     placement: P,

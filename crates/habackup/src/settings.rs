@@ -137,7 +137,7 @@ mod tests {
             (".storage/hacs.data", store, None),
             (".storage/hacs.data", cut, Some("is not well-formed JSON")),
             (".storage/hacs.data", &[0; 4], Some("holds nothing but zeros")),
-            // What an integration keeps in a form of its own is its business.
+            // What an integration keeps in its own format is not judged.
             (".storage/marker", b"", None),
             (".storage/blob", b"\x00\x01\x02", None),
             (".storage/notes", b"{not json", None),

@@ -98,7 +98,7 @@ impl Config {
         nearest(name, self.destinations.keys().map(String::as_str))
     }
 
-    /// Where destinations were looked for, for a message about one that is not among them.
+    /// Where destinations were looked up, for a message about one that is not among them.
     pub(crate) fn searched(&self) -> String {
         if let Some(path) = &self.path {
             return format!("{} defines no destination of that name", path.display());
@@ -412,7 +412,7 @@ impl File<'_> {
                 .hint("for example: url = \"s3://bucket/backups\""));
         };
         let text = self.scalar("url", url)?;
-        let text = if text.contains("://") { text } else { self.placed(&text) };
+        let text = if text.contains("://") { text } else { self.resolved(&text) };
         let address = Address::parse(&text).map_err(|error| self.wrong(url.span().start, error.to_string()))?;
         if address == Address::Stdout {
             return Err(self.wrong(url.span().start, "standard output needs no name; use --to -"));
@@ -446,7 +446,7 @@ impl File<'_> {
                         let known = COMMON.iter().chain(known).copied();
                         return Err(self.unknown(key.span().start, "key", name, known));
                     }
-                    settings.insert(name.to_owned(), if name.ends_with("_file") { self.placed(&text) } else { text });
+                    settings.insert(name.to_owned(), if name.ends_with("_file") { self.resolved(&text) } else { text });
                 }
             }
         }
@@ -454,10 +454,10 @@ impl File<'_> {
     }
 
     /// A path of the file: `~/` is the home directory, and what is not absolute is meant from where the file is.
-    fn placed(&self, path: &str) -> String {
+    fn resolved(&self, path: &str) -> String {
         let home = path.strip_prefix("~/").and_then(|rest| Some(store::home_directory()?.join(rest)));
-        let placed = home.unwrap_or_else(|| self.path.parent().unwrap_or(Path::new("")).join(path));
-        placed.to_string_lossy().into_owned()
+        let resolved = home.unwrap_or_else(|| self.path.parent().unwrap_or(Path::new("")).join(path));
+        resolved.to_string_lossy().into_owned()
     }
 
     /// A command's table, each value tried on the command line itself.

@@ -106,7 +106,7 @@ pub(crate) fn uses_stdout(goals: &[Destination]) -> Result<bool, Failure> {
     }
 }
 
-/// Whether a name ends as every archive's does. Other commands tell archives by that.
+/// Whether a name ends as every archive's does. Other commands recognise archives by that.
 fn has_archive_ending(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "tar")
 }
@@ -306,8 +306,7 @@ impl Network {
         Ok(store)
     }
 
-    /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is
-    /// tried.
+    /// Connects to all of them at the same time: a dead one must not delay the next.
     pub(crate) fn connect_all(&self, destinations: &[&Destination]) -> Vec<Result<Arc<dyn Sink>, Failure>> {
         std::thread::scope(|scope| {
             let trying: Vec<_> =

@@ -1,7 +1,7 @@
 //! The program: reads the command line, runs one command, and ends with its exit code and message.
 //!
-//! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the
-//! table of failures ([`failure`]).
+//! The engine knows what backups are; this crate holds arguments ([`args`]), passwords, progress, reports and the table
+//! of failures ([`failure`]).
 
 mod args;
 mod browse;

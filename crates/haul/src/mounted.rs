@@ -71,7 +71,7 @@ pub(crate) fn remember(archive: &Path) {
         after.retain(|directory, _| Path::new(directory).is_dir());
     }
     if after != before {
-        // Without it one check less can be made; the backup is none the worse.
+        // Without it one check is missing; the backup is not affected.
         let _ = keep(&after);
     }
 }

@@ -37,13 +37,13 @@ pub(crate) fn keep_stdout_free() -> Result<(), Failure> {
 
 /// A pipe that can be written to takes so much at once (pipe(7)).
 const PIPE: usize = 4096;
-/// Whoever reads gets so much time to make room when the user wants to stop, so that no document is cut.
+/// How long a reader gets to read on when the user wants to stop, so that no document is cut.
 const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
-/// Ends the wait for whoever does not read standard output.
+/// Ends the wait for a reader that does not read standard output.
 static CANCEL: OnceLock<Cancellation> = OnceLock::new();
 
-/// From now on the user can end a wait for whoever reads standard output.
+/// From now on the user can end a wait for the reader of standard output.
 pub(crate) fn heed(cancel: &Cancellation) {
     let _ = CANCEL.set(cancel.clone());
 }

@@ -31,7 +31,7 @@ const A_MOMENT: Duration = Duration::from_secs(10);
 pub enum Phase {
     /// It shows its first page, and takes a backup from anybody.
     Fresh {
-        /// `Home Assistant OS`, `Home Assistant Container`, …, if it tells.
+        /// `Home Assistant OS`, `Home Assistant Container`, …, if it says so.
         installation: Option<String>,
         /// The agent that keeps its backups: `hassio.local` if there is a Supervisor, else `backup.local`.
         agent: &'static str,
@@ -122,7 +122,7 @@ impl Instance {
     }
 }
 
-/// Follows redirects that lead to the same host, and returns the first answer that is none.
+/// Follows redirects to the same host, and returns the first answer that is not one.
 async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
     for _ in 0..=MOST_REDIRECTS {
         let answer = wire.get(Operation::Look, "api/onboarding").await?;
@@ -137,7 +137,7 @@ async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
     Err(wire.error(Operation::Look, Kind::Elsewhere, "it redirects in a circle"))
 }
 
-/// The version, which the WebSocket tells everybody.
+/// The version, which the WebSocket sends to everybody.
 pub(crate) async fn version(wire: &Wire) -> Result<Option<String>, Error> {
     match tokio::time::timeout(A_MOMENT, Socket::open(wire, Operation::Look)).await {
         Ok(socket) => {

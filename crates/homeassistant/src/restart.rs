@@ -47,17 +47,17 @@ pub enum Stage {
 pub struct Restored {
     /// Where it answers now. The restored configuration may have brought a certificate.
     pub address: String,
-    /// Its version, if it tells.
+    /// Its version, if it reports one.
     pub version: Option<String>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Instance {
-    /// Follows a restore that has begun until the instance is up again, and tells every new stage, and one that lasts
-    /// now and then, with the time since the restore began. Ends with what came up, or with why it did not. What it
-    /// restores may make it answer `elsewhere`; the address it had before comes first, where a proxy may still lead to
-    /// it.
+    /// Follows a restore that has begun until the instance is up again, and reports every new stage, and a lasting one
+    /// now and then, with the time since the restore began. Ends with what came up, or with why it did not. The
+    /// restored configuration may make it answer `elsewhere`; the previous address comes first, where a proxy may still
+    /// lead to it.
     pub async fn follow_restart(
         &self,
         way: &Way,

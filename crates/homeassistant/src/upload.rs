@@ -148,7 +148,7 @@ fn after(mut error: Error, pulse: &Pulse) -> Error {
     error
 }
 
-/// What the body and the task that waits for the answer tell each other.
+/// State shared by the body and the task that waits for the answer.
 #[derive(Default)]
 struct Pulse {
     sent: Progress,

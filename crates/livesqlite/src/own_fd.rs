@@ -1,7 +1,7 @@
 //! Finds the descriptors that SQLite itself opened, and asks the kernel whether our locks on them still hold.
 //!
-//! A descriptor of our own on a database file is out of the question: closing it would drop SQLite's locks (see
-//! `pins`). SQLite does not tell its descriptors, but `/proc/self/fd` does.
+//! A descriptor of our own on a database file is impossible: closing it would drop SQLite's locks (see `pins`). SQLite
+//! does not expose its descriptors, but `/proc/self/fd` does.
 
 use std::fs;
 use std::ops::Range;

@@ -25,7 +25,7 @@ use crate::watch::Watch;
 /// Bytes read at a time when the caller's own buffer is too small for whole pages.
 const STAGE: usize = 128 << 10;
 
-/// A database up to this size is looked through before its image begins, so that of a damaged one every byte is kept.
+/// A database up to this size is read completely before its image begins, so that a damaged one keeps every byte.
 const LOOKED_THROUGH: u64 = 8 << 20;
 
 /// The pause between two attempts to join an owner that holds something for a moment.
@@ -124,7 +124,7 @@ pub struct Info {
     pub free_pages: u64,
     /// How its writers work.
     pub journal_mode: JournalMode,
-    /// In a rollback mode every transaction changes it; in WAL mode it tells nothing.
+    /// In a rollback mode every transaction changes it; in WAL mode it shows nothing.
     pub change_counter: u32,
 }
 

@@ -35,7 +35,7 @@
 //! | `compress`, `ordered_sink` | the compressing threads; the order in which pieces are written |
 //! | `writer` | compression as a `Write` |
 //! | `codec` | one piece to deflate blocks and back, over `isal` (feature `isal`) or `zlib` |
-//! | `stored` | stored blocks, and the test that tells when nothing else would help |
+//! | `stored` | stored blocks, and the test that recognises when nothing else would help |
 //! | `padding` | empty blocks, to reach a length that was announced |
 //! | `table` | where the pieces lie; the check of a table from an untrusted file |
 //! | `inflater` | any gzip member as a stream |

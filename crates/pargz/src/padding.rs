@@ -51,7 +51,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// For the padding of `length` bytes; `None` when there is none.
+    /// For the padding of `length` bytes; `None` if that length is not possible.
     pub(crate) fn new(length: u64) -> Option<Self> {
         Some(Self { sixes: sixes(length)?, at: 0 })
     }

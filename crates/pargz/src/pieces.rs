@@ -1,5 +1,5 @@
-//! One piece back by the table: its compressed bytes from their place, inflated, and checked to
-//! fill exactly the room the table gives it on both sides.
+//! Inflates one piece by the table: reads its compressed bytes, and checks that it has exactly the lengths that the
+//! table gives on both sides.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(crate) fn read_at(body: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64
 
 /// Compressed bytes that are read at once where only the beginning of a piece is wanted.
 const STEP: u64 = 32 << 10;
-/// The tables of a deflate block, which stand before its content.
+/// The tables of a deflate block, which precede its content.
 const MARGIN: u64 = 2 << 10;
 
 /// Where the compressed bytes end that hold the first `wanted` bytes of a piece that is `full` bytes long, most likely:
@@ -131,7 +131,7 @@ impl PieceInflater {
         let mut filled = 0;
         loop {
             let at = offset + taken as u64;
-            // A byte of room behind the piece brings to light what should not be there.
+            // One byte of space after the piece reveals data that should not be there.
             let mut beyond = [0];
             let full = filled == out.len();
             let room = if full { &mut beyond[..] } else { &mut out[filled..] };

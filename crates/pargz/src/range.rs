@@ -13,10 +13,9 @@ use crate::{
 
 /// Reads the uncompressed bytes `range` (cut off at the member's end) of the member `body`.
 ///
-/// Inflates on the calling thread, at most `restart_every` pieces more than asked for, and holds
-/// about 2 MiB. Damage and a table that cannot belong to `body` show as errors of the first or a
-/// later read ([`InflateError::from`] turns them back); that the bytes are the right ones is
-/// beyond what a part of a member can tell.
+/// Inflates on the calling thread, at most `restart_every` pieces more than requested, and holds about 2 MiB. Damage,
+/// or a table that cannot belong to `body`, is an error of the first or a later read ([`InflateError::from`] turns them
+/// back). A part of a member can't show whether the bytes are the right ones.
 pub fn read_range<'a, S: ReadAt + ?Sized>(body: &'a S, table: &'a PieceTable, range: Range<u64>) -> RangeReader<'a, S> {
     let end = range.end.min(table.bytes_in);
     RangeReader {
@@ -30,8 +29,8 @@ pub fn read_range<'a, S: ReadAt + ?Sized>(body: &'a S, table: &'a PieceTable, ra
     }
 }
 
-/// Tells `body` which of its bytes [`read_range`] will read, as far as the table tells: the last piece's are a guess
-/// when only its beginning is wanted. Nothing when the table can't belong to `body`.
+/// Announces to `body` which of its bytes [`read_range`] will read, as far as the table shows: the last piece's are a
+/// guess if only its beginning is wanted. Announces nothing if the table can't belong to `body`.
 pub fn announce_range<S: ReadAt + ?Sized>(body: &S, table: &PieceTable, range: Range<u64>) {
     let end = range.end.min(table.bytes_in);
     if range.start >= end || table.check(body.len()).is_err() {
@@ -54,7 +53,7 @@ pub struct RangeReader<'a, S: ?Sized> {
     end: u64,
     inflater: PieceInflater,
     window: Window,
-    /// The uncompressed bytes of the piece the window stands at.
+    /// The uncompressed bytes of the current piece of the window.
     bytes: Vec<u8>,
 }
 
@@ -97,7 +96,7 @@ impl<S: ReadAt + ?Sized> RangeReader<'_, S> {
                 self.inflater.restart();
             }
             let full = self.table.piece_len(next);
-            // Of the last piece no more than is wanted: nothing is read behind that.
+            // Of the last piece no more than is wanted: nothing is read after that.
             let length = (self.end - next as u64 * PIECE as u64).min(full as u64) as usize;
             self.bytes.resize(length, 0);
             if length < full {

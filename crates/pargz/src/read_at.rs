@@ -60,8 +60,7 @@ impl<S: ReadAt + ?Sized> ReadAt for &S {
     }
 }
 
-/// The file's length is asked anew each time; a length that cannot be had counts as nothing to read, which no piece
-/// table agrees with.
+/// The file's length is queried each time; if that fails, there is nothing to read, which no piece table agrees with.
 #[cfg(unix)]
 impl ReadAt for std::fs::File {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! Where the pieces of a member lie. Serialising a table belongs to whoever keeps it; a table that
-//! comes back from a file is untrusted until [`PieceTable::check`] has passed.
+//! The positions of a member's pieces. Whoever keeps a table serialises it; a table from a file is untrusted until
+//! [`PieceTable::check`] has passed.
 
 use std::ops::Range;
 

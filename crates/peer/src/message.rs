@@ -40,7 +40,8 @@ pub enum Request {
     /// How much space there is.
     Space,
     /// Remove what was left unfinished there long ago.
-    Sweep,
+    #[serde(rename = "sweep")]
+    RemoveAbandoned,
     /// Everything that is there.
     List,
     /// One object.
@@ -64,7 +65,7 @@ pub enum Request {
     },
     /// Start an upload. Asked again with the same `upload`, it is the same one.
     Create {
-        /// The sender's name for it, from which it can tell later whether anybody still works on it.
+        /// The sender's name for it, from which it can see later whether anybody still works on it.
         upload: String,
         /// The object's final name.
         name: String,
@@ -89,7 +90,7 @@ pub enum Request {
         about: Option<u64>,
         /// How many the archive will have at least.
         least: Option<u64>,
-        /// How the archive is made of them; holds secrets. What it says is not this crate's business.
+        /// How the archive is made of them; holds secrets. This crate does not interpret it.
         recipe: Recipe,
     },
     /// Make something of the body, a sample, to see how long that takes; nothing of it stays.
@@ -171,7 +172,8 @@ pub enum Reply {
         free: Option<u64>,
     },
     /// How many unfinished things were removed.
-    Swept {
+    #[serde(rename = "swept")]
+    Removed {
         /// That many.
         count: u32,
     },

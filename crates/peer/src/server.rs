@@ -231,7 +231,7 @@ impl Visit {
     }
 }
 
-/// Broken connections are their sender's business; files of this machine are ours.
+/// Broken connections concern their sender; files of this machine concern us.
 fn trouble(server: &Server, result: Result<(), PeerError>) {
     if let Err(error @ PeerError::State { .. }) = result {
         (server.events)(Event::Trouble(error.to_string()));

@@ -348,7 +348,7 @@ fn insert_constants(database: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// `states_meta` and `statistics_meta`; tells each entity its identifier there.
+/// `states_meta` and `statistics_meta`; returns each entity's identifier there.
 fn insert_metadata(database: &Connection, home: &Home, entities: &mut [EntityState]) -> Result<(), Error> {
     let mut states = database.prepare("INSERT INTO states_meta (metadata_id, entity_id) VALUES (?1, ?2)")?;
     let mut statistics = database.prepare(

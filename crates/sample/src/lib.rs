@@ -31,7 +31,7 @@ pub const USER: (&str, &str) = ("demo", "haul-demo");
 /// What to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// About how many bytes `home-assistant_v2.db` shall have (at least some hundred kilobytes come out).
+    /// The approximate size of `home-assistant_v2.db` in bytes (at least some hundred kilobytes).
     pub database_bytes: u64,
     /// The same seed gives the same contents, names and times.
     pub seed: u64,

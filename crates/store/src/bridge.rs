@@ -32,7 +32,7 @@ impl Bridge {
         Ok(Self { runtime: Arc::new(Owned(Some(runtime))) })
     }
 
-    /// Waits for `work` on the calling thread, which is none of the runtime's own.
+    /// Waits for `work` on the calling thread, which must not be one of the runtime's.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         match self.handle() {
             Some(handle) => handle.block_on(work),

@@ -40,8 +40,8 @@ impl Cancellation {
         self.flag.load(Ordering::Relaxed)
     }
 
-    /// The same for those who know only a flag: libraries that compute, and a signal's handler, which may do no more
-    /// than set it. That wakes nobody, so whoever sets it calls [`Self::cancel`] as well.
+    /// The same for code that knows only a flag: libraries that compute, and a signal's handler, which may only set it.
+    /// That wakes nobody, so whoever sets it calls [`Self::cancel`] as well.
     pub fn flag(&self) -> &Arc<AtomicBool> {
         &self.flag
     }
@@ -70,8 +70,8 @@ impl Cancellation {
         OnCancel { _cancelled: cancelled }
     }
 
-    /// Waits, on a thread, until `fd` can be read or written without waiting. False when the user wants to stop first;
-    /// but what is ready counts, for whoever tidies up after that reads and writes as well.
+    /// Waits, on a thread, until `fd` can be read or written without waiting. False if the user wants to stop first;
+    /// but a ready `fd` counts, because cleanup after a stop reads and writes as well.
     pub fn ready(&self, fd: impl AsFd, direction: PollFlags) -> io::Result<bool> {
         const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         if poll(&mut [PollFd::new(&fd, direction)], Some(&AT_ONCE)) == Ok(1) {
@@ -80,7 +80,7 @@ impl Cancellation {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let rung = Arc::clone(&bell);
         let _ringing = self.on_cancel(move || {
-            // A new one has room for this.
+            // A new one has space for this.
             let _ = rustix::io::write(&*rung, &1_u64.to_ne_bytes());
         });
         loop {

@@ -76,7 +76,7 @@ const RULES: &[(&str, Trial)] = &[
     ("an archive of the wrong length is refused", |bench| Box::pin(rules::wrong_length(bench))),
     ("an archive with the wrong checksum is refused", |bench| Box::pin(rules::wrong_checksum(bench))),
     ("the list shows what is finished and hides what is not", |bench| Box::pin(rules::listed(bench))),
-    ("a missing name is told apart from an existing one", |bench| Box::pin(rules::absent(bench))),
+    ("a missing name is not mistaken for an existing one", |bench| Box::pin(rules::absent(bench))),
     ("any range can be read", |bench| Box::pin(rules::ranges(bench))),
     ("a deleted archive is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
     ("names with spaces, umlauts and symbols stay as they are", |bench| Box::pin(rules::odd_names(bench))),
@@ -85,10 +85,10 @@ const RULES: &[(&str, Trial)] = &[
         Box::pin(rules::cleanup_spares_others(bench))
     }),
     ("an interrupted upload continues where it stopped", |bench| Box::pin(rules::resumed(bench))),
-    ("free space can be queried", |bench| Box::pin(rules::room(bench))),
+    ("free space can be queried", |bench| Box::pin(rules::free_space(bench))),
 ];
 
-/// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
+/// Tries every rule at `store`, reports each finding as soon as it is there, and returns them all.
 pub async fn check(
     store: &dyn Store,
     options: &ContractOptions,

@@ -63,7 +63,7 @@ pub fn with_body(request: RequestBuilder, data: &Segments, activity: &Activity) 
     request.header(CONTENT_LENGTH, data.len()).body(body(data, activity))
 }
 
-/// A body that tells `activity` whenever some of it leaves, and leaves as fast as that lets it.
+/// A body that reports to `activity` whenever some of it is sent, and is sent as fast as that allows.
 pub fn body(data: &Segments, activity: &Activity) -> Body {
     if data.is_empty() {
         return Body::from(Bytes::new());

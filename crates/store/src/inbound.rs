@@ -51,7 +51,7 @@ pub struct RemoteFile {
     policy: RetryPolicy,
     context: Context,
     shared: Arc<Shared>,
-    // Wakes whoever waits for bytes.
+    // Wakes the readers that wait for bytes.
     _waking: OnCancel,
 }
 
@@ -67,7 +67,7 @@ struct Shared {
 }
 
 impl RemoteFile {
-    /// Asks for the object's size. [`Kind::NotFound`] when there is none of that name.
+    /// Asks for the object's size. [`Kind::NotFound`] if there is none of that name.
     pub fn open(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
         let policy = RetryPolicy::new(context);
         let found = bridge.wait(policy.found(|| store.entry(name)))?;
@@ -93,7 +93,7 @@ impl RemoteFile {
         let waking = context.cancel.on_cancel({
             let shared = Arc::clone(&shared);
             move || {
-                // Whoever has looked and does not wait yet has the lock.
+                // A reader that has checked and does not wait yet holds the lock.
                 drop(shared.cache());
                 shared.arrived.notify_all();
             }
@@ -395,8 +395,8 @@ impl Cache {
         }
     }
 
-    /// What is missing of an announced stretch, up to a large request's worth; the rest comes as it is read. Each with
-    /// whether that rest needs no reader's touch to be fetched, because there is none.
+    /// The missing bytes of an announced stretch, up to a large request's worth; the rest comes as it is read. Each
+    /// with whether the rest is fetched without a reader, because there is none.
     fn plan_announced(&mut self, range: Range<u64>, size: u64) -> Vec<(Range<u64>, bool)> {
         let limit = range.end.min(size);
         let mut at = range.start;

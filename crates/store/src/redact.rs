@@ -19,7 +19,7 @@ pub(crate) fn url(url: &Url) -> String {
     format!("{kept}{cut}")
 }
 
-/// Behind `scheme://`; zero where there is none.
+/// The position after `scheme://`; zero if there is none.
 pub(crate) fn behind_slashes(text: &str) -> usize {
     cut(text).0.find("://").map_or(0, |at| at + 3)
 }

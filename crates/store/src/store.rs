@@ -177,7 +177,7 @@ pub trait Store: Sink {
     /// Every object here, each once, unfinished ones and the insides of folders left out, in no particular order.
     async fn list(&self) -> Result<Vec<Entry>, StoreError>;
 
-    /// One object; `None` when there is none.
+    /// One object; `None` if there is none.
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError>;
 
     /// Bytes of an object; exactly the range, which is inside it. Callers ask for some MiB at a time.

@@ -228,7 +228,7 @@ async fn each_vice_is_found_by_its_rule() {
         (Vice::ListsUnfinished, "the list shows what is finished and hides what is not"),
         (Vice::ListsTwice, "the list shows what is finished and hides what is not"),
         (Vice::ReadsOneByteFewer, "any range can be read"),
-        (Vice::TakesAbsentForDenied, "a missing name is told apart from an existing one"),
+        (Vice::TakesAbsentForDenied, "a missing name is not mistaken for an existing one"),
         (Vice::FailsASecondCommit, "completing twice does no harm"),
         (Vice::ChangesNames, "names with spaces, umlauts and symbols stay as they are"),
     ];

@@ -55,7 +55,7 @@ struct Faulty {
 fn name(request: &Request) -> &'static str {
     match request {
         Request::Abilities => "abilities",
-        Request::Sweep => "sweep",
+        Request::RemoveAbandoned => "sweep",
         Request::Unfinished => "unfinished",
         Request::Entry { .. } => "entry",
         Request::Create { .. } => "create",

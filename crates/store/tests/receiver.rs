@@ -114,7 +114,7 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
     assert_eq!(rig.create(2, "a.tar").await.unwrap_err().kind, RefusalKind::Exists, "nor is it replaced");
     // Every other word that could take something away.
     rig.ask(1, Request::Abort { upload: upload("a.tar") }).await.unwrap();
-    rig.ask(1, Request::Sweep).await.unwrap();
+    rig.ask(1, Request::RemoveAbandoned).await.unwrap();
     let _ = rig.send(1, Request::Patch { upload: upload("a.tar"), offset: 0 }, b"other").await;
     let _ = rig.put(1, "a.tar", 200_000, 0, &noise(200_000)).await;
     let _ = rig.commit(1, "a.tar", 200_000).await;

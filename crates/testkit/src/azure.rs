@@ -2,7 +2,7 @@
 //! refuses.
 //!
 //! Source of the rules: Microsoft's reference of the Blob service REST API (Put Block, Put Block List, Get Block List,
-//! Put Blob, List Blobs, conditional headers). Signatures are looked for, and not recomputed.
+//! Put Blob, List Blobs, conditional headers). Signatures must be there, but are not recomputed.
 
 use std::{
     collections::BTreeMap,

@@ -29,7 +29,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("haul", &["engine", "habackup", "homeassistant", "peer", "sample", "store"]),
     ("xtask", &[]),
 ];
-/// Bytes are synchronous: sockets and their runtimes have no business below these crates. The one crossing is in
+/// Bytes are synchronous: sockets and their runtimes must not be used below these crates. The only connection is in
 /// `store`.
 const SYNCHRONOUS: &[&str] = &["pargz", "livesqlite", "habackup", "sample"];
 /// These know `store`, and with it a runtime, but not by name.

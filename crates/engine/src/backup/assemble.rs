@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What was found too late for the description of an archive that is sent in order.
-const SAID_TOO_EARLY: &str = "Haul found some of this after it had sent the archive's own description: `haul list` and \
+const SENT_TOO_EARLY: &str = "Haul found some of this after it had sent the archive's own description: `haul list` and \
 `haul prune` do not know about it, so do not rely on this archive alone";
 
 /// Where the inner archive comes from.
@@ -160,7 +160,7 @@ fn lay_out(
         Work::Measured(measured, _) => {
             let mut sent = measured.send(&mut sink, progress, cancel)?;
             if layout.json(Some(&Judgement::of_source(&sent.findings, &layout.manifest))) != measured.json {
-                sent.findings.warn(SAID_TOO_EARLY);
+                sent.findings.warn(SENT_TOO_EARLY);
             }
             let (member, nonces) = sink.finish(false)?;
             let index = measured.index(sent.pieces.as_ref(), sent.sum, &nonces);

@@ -53,7 +53,7 @@ pub struct BackupOptions {
     pub read_back: bool,
     /// Lets local copies use the space that Home Assistant needs on its own file system.
     pub force: bool,
-    /// The moment of the backup, in the zone its name shall show.
+    /// The moment of the backup, in the zone that its name should show.
     pub now: Zoned,
 }
 

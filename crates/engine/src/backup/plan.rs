@@ -220,12 +220,12 @@ fn warn_of_losses(found: &Found, findings: &mut Findings) {
     let link =
         if found.kind == Kind::Symlink { fs::read_link(&found.path).unwrap_or_default() } else { PathBuf::new() };
     for loss in rules::what_restore_drops(&found.relative, found.kind, link.as_os_str().as_bytes()) {
-        let said_above = match loss {
+        let reported_above = match loss {
             Loss::NamedBackups => !found.relative.ends_with(b"/backups"),
             Loss::InBackups => true,
             Loss::RelativeLink | Loss::AbsoluteLink => false,
         };
-        if !said_above {
+        if !reported_above {
             findings.warn(format!("{}: {loss}", shown(&found.relative)));
         }
     }

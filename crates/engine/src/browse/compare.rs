@@ -85,7 +85,7 @@ impl Row {
         State { kind: self.kind, size: self.size }
     }
 
-    /// Whether only the content tells if it is the same as the other.
+    /// Whether only the content shows if it is the same as the other.
     fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.size == other.size && has_content(self.kind, self.size)
     }

@@ -11,7 +11,8 @@ use store::Cancellation;
 use super::{BrowseError, Browser, Described, Item, damaged, heed, torn};
 use crate::read::{ArchiveSource, Member, scan::Flow};
 
-/// Links whose targets are looked up at most: each costs a piece of the archive, and all are kept while it is listed.
+/// The maximum number of links whose targets are looked up: each costs a piece of the archive, and all are kept while
+/// it is listed.
 const MOST_LINKS: usize = 100;
 
 /// Where links point, by where their headers are.

@@ -33,7 +33,7 @@ pub struct Found {
     pub warnings: Vec<String>,
 }
 
-/// What is looked for.
+/// What is searched for.
 struct Wanted<'w> {
     member: &'w Member,
     /// By its whole name in the inner archive, and not below the config directory.

@@ -14,7 +14,7 @@ use crate::read::{
     scan::{BodyReader, Flow, Stopped, Tar, Torn, scan},
 };
 
-/// The content of the entry that a scan stands at.
+/// The content of the current entry of a scan.
 pub(super) type Content<'w, 'r> = BodyReader<'w, Tar<&'r mut dyn Read>>;
 
 impl From<Stopped<Torn>> for BrowseError {

@@ -29,7 +29,7 @@ pub(super) struct Gzip<R: Read> {
 }
 
 impl<R: Read> Gzip<R> {
-    /// `status` tells afterwards how it [`ended`].
+    /// `status` says afterwards how it [`ended`].
     pub(super) fn new(source: R, mode: Mode, status: &SharedStatus) -> Self {
         // The tar in it ends before a checksum that is wrong, so that no reader comes to see what follows.
         let until = if mode == Mode::Seeking { Until::WrongChecksum } else { Until::FirstMember };

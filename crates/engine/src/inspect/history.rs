@@ -25,7 +25,7 @@ pub struct History {
     pub bytes: u64,
     /// Its size, where not all of it is there.
     pub whole_bytes: Option<u64>,
-    /// Size of the log beside it, if anything is in it: what is there is newer, and not looked into.
+    /// Size of the log beside it, if it holds anything: its content is newer, and is not read.
     pub log_bytes: Option<u64>,
     /// When the first state was written that is in it, to the second (ISO 8601).
     #[serde(serialize_with = "in_iso")]

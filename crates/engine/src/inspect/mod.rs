@@ -44,7 +44,7 @@ pub struct InspectOptions {
     pub password: Option<Password>,
     /// Which readers to check.
     pub asked: Asked,
-    /// Whether to tell the rows of each table of the history.
+    /// Whether to report the rows of each table of the history.
     pub rows: bool,
 }
 

@@ -96,7 +96,7 @@ fn text(first: &[u8], length: u64) -> Nature {
     } else if text.starts_with('{') && text.contains("\"slug\"") {
         Nature::Piece("a description (backup.json) alone")
     } else if text.starts_with(['{', '[']) {
-        Nature::Answer("a JSON response", said_in_json(text).unwrap_or_default())
+        Nature::Answer("a JSON response", message_in_json(text).unwrap_or_default())
     } else if length < BLOCK as u64 {
         // `401: Unauthorized` is what Home Assistant answers. Anything else may be a password that was taken for a
         // backup.
@@ -110,7 +110,7 @@ fn text(first: &[u8], length: u64) -> Nature {
 }
 
 /// What a server says of an error; nothing else of its answer is shown, for the file may be one with a secret.
-fn said_in_json(text: &str) -> Option<String> {
+fn message_in_json(text: &str) -> Option<String> {
     let answer: serde_json::Value = serde_json::from_str(text).ok()?;
     let said = ["message", "error_description", "detail"].into_iter().find_map(|key| answer.get(key)?.as_str())?;
     Some(said.to_owned())

@@ -36,7 +36,7 @@ pub trait Source: Send + Sync {
     /// once.
     fn announce(&self, _range: Range<u64>) {}
 
-    /// Fails when these are no longer the bytes they were when it was opened.
+    /// Fails if these are no longer the bytes they were when it was opened.
     fn unchanged(&self) -> io::Result<()>;
 }
 

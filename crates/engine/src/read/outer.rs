@@ -41,7 +41,7 @@ pub(crate) struct Member {
 /// The outer archive.
 pub(crate) struct Outside {
     pub(crate) members: Vec<Member>,
-    /// `None` when there is none that can be read.
+    /// `None` if there is none that can be read.
     pub(crate) manifest: Option<Manifest>,
     pub(crate) manifest_text: Vec<u8>,
     /// What is wrong by headers and description alone.

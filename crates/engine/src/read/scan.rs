@@ -1,8 +1,7 @@
 //! One inner archive, member after member: the loop that all share who look into one.
 //!
-//! What is taken for a member, and what stops the reader, is the business of a [`Walk`]. [`Tar`] is the strict one.
-//! `inspect` goes as Python's tarfile does, since it tells what Home Assistant's readers would come to see; `repair`
-//! goes on past damage.
+//! A [`Walk`] decides what counts as a member, and what stops the reader. [`Tar`] is the strict one. `inspect` walks as
+//! Python's tarfile does, because it says what Home Assistant's readers would see; `repair` continues past damage.
 
 use std::{
     io::{self, Read},
@@ -34,7 +33,7 @@ pub(crate) enum Stopped<B> {
     Broken(B),
 }
 
-/// For whoever tells no more than that.
+/// For callers that need no more than that.
 impl<B: Into<io::Error>> From<Stopped<B>> for io::Error {
     fn from(stopped: Stopped<B>) -> Self {
         match stopped {
@@ -47,7 +46,7 @@ impl<B: Into<io::Error>> From<Stopped<B>> for io::Error {
 /// Whether the next member is wanted.
 pub(crate) type Flow = ControlFlow<()>;
 
-/// The body of the member that a scan stands at.
+/// The body of the current member of a scan.
 pub(crate) struct BodyReader<'s, W> {
     walk: &'s mut W,
     buffer: &'s mut [u8],
@@ -101,7 +100,7 @@ pub(crate) struct Torn {
 }
 
 impl<R: Read> Tar<R> {
-    /// It must end as an archive does, and nothing may follow: the checksum of compressed data stands at the very end.
+    /// It must end as an archive does, and nothing may follow: the checksum of compressed data comes at the very end.
     pub(crate) fn whole(source: R) -> Self {
         Self { reader: Reader::new(source), is_whole: true, last: None, tail: None }
     }
@@ -111,7 +110,7 @@ impl<R: Read> Tar<R> {
         Self { is_whole: false, ..Self::whole(source) }
     }
 
-    /// What stands behind the last member of a whole one, once that was reached.
+    /// What follows the last member of a whole one, once that was reached.
     pub(crate) fn tail(&self) -> Option<&Tail> {
         self.tail.as_ref()
     }

@@ -67,11 +67,11 @@ use crate::{
 pub enum Encryption {
     /// As it is.
     Keep,
-    /// There shall be one.
+    /// Encrypt it.
     Add(Password),
     /// Another password.
     Change(Password),
-    /// There shall be none.
+    /// Do not encrypt it.
     Remove,
 }
 

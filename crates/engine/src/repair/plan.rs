@@ -260,7 +260,7 @@ fn describe(
     Ok(None)
 }
 
-/// The copy of the description that an index holds; `None` where there is none that can be read.
+/// The copy of the description in an index; `None` if there is none that can be read.
 fn copied(
     bytes: &Bytes<'_>,
     of_index: Option<&Piece>,
@@ -281,7 +281,7 @@ fn is_index(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) 
 /// How an encrypted member begins.
 const SECURETAR: &[u8] = b"SecureTar";
 
-/// The content of an index, decrypted; `None` if the member is none, or can't be decrypted.
+/// The content of an index, decrypted; `None` if the member is not one, or can't be decrypted.
 fn index_in(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) -> io::Result<Option<Vec<u8>>> {
     if piece.size > index::MAX_LEN {
         return Ok(None);
@@ -528,7 +528,7 @@ impl Making<'_> {
             (SecureTar::V3, _) => SecureTarVersion::V3,
             (SecureTar::V2, _) => SecureTarVersion::V2,
             (SecureTar::Auto, Some(version)) => container_version(SecureTar::Auto, &version),
-            // Add-ons and folders alone tell no version.
+            // Add-ons and folders alone show no version.
             (SecureTar::Auto, None) => was.filter(|was| *was == SecureTarVersion::V3).unwrap_or(SecureTarVersion::V2),
         }
     }

@@ -23,10 +23,10 @@ use crate::{
     read::scan::Walk,
 };
 
-/// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are
+/// Files that hard links lead to are kept up to this size, and all of them together up to [`HELD_MAX`]; larger ones are
 /// read again.
 const SMALL: u64 = 1 << 20;
-const ROOM: u64 = 16 << 20;
+const HELD_MAX: u64 = 16 << 20;
 
 /// Opens the part again.
 pub(super) type Again<'a> = Box<dyn Fn() -> io::Result<Source<'a>> + Send + 'a>;
@@ -76,7 +76,7 @@ pub(super) struct Remade<'a> {
     /// Bytes handed out.
     position: u64,
     targets: HashMap<Vec<u8>, Target>,
-    room: u64,
+    held_left: u64,
     /// The body that passes is kept under this path.
     keeping: Option<(Vec<u8>, Vec<u8>)>,
     /// Members that lie beside the configuration, by the folder at the top.
@@ -119,7 +119,7 @@ impl<'a> Remade<'a> {
             fill: 0,
             position: 0,
             targets: HashMap::new(),
-            room: ROOM,
+            held_left: HELD_MAX,
             keeping: None,
             beside: BTreeMap::new(),
             notes: Notes::default(),
@@ -214,8 +214,8 @@ impl<'a> Remade<'a> {
             _ => (Kind::File, Body::Walker, entry.size),
         };
         if is_wanted {
-            if kind == Kind::File && entry.kind != EntryKind::HardLink && size <= SMALL.min(self.room) {
-                self.room -= size;
+            if kind == Kind::File && entry.kind != EntryKind::HardLink && size <= SMALL.min(self.held_left) {
+                self.held_left -= size;
                 self.keeping = Some((source, Vec::new()));
             } else {
                 self.remember_only(source, number, entry);

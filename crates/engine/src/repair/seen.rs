@@ -9,7 +9,7 @@ const SMALL: u64 = 1 << 20;
 /// What every `AppleDouble` file begins with.
 const APPLE: [u8; 4] = [0, 5, 0x16, 7];
 
-/// What is looked for in a file's content.
+/// What is searched for in a file's content.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is looked for by itself")]
 pub(super) struct Seen {

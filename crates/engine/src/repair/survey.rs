@@ -201,7 +201,7 @@ impl Pass {
         }
     }
 
-    /// Takes a member in, unless it is cut, after which nothing can be told.
+    /// Records a member, unless it is cut, after which nothing is certain.
     fn take(&mut self, step: &Step, body: &mut BodyReader<'_, Walker<'_>>) -> io::Result<Flow> {
         let Step { number, entry, repaired, nameless, .. } = step;
         let path = normal(&entry.path);

@@ -38,9 +38,9 @@ impl SparseTape<'_> {
     fn remember(&mut self, bytes: &[u8]) {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
-        let room = KEPT - self.kept.len();
+        let space = KEPT - self.kept.len();
         let bytes = &bytes[skipped..];
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(space)]);
     }
 
     /// What was kept, if that is all of it.
@@ -100,7 +100,7 @@ pub(super) struct Step {
     pub(super) nameless: bool,
     /// How often before it the walk lost its way.
     pub(super) breaks: u64,
-    /// The member before it was a mended one, and no header stands where its size leads.
+    /// The member before it had a repaired header, and no header is where its size leads.
     pub(super) misfit: bool,
 }
 
@@ -119,7 +119,7 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// For whoever reads again what was whole before.
+/// For a second pass over what was whole before.
 impl From<Broken> for io::Error {
     fn from(broken: Broken) -> Self {
         match broken {
@@ -175,7 +175,7 @@ impl<'a> Walker<'a> {
 
     fn found(&mut self, entry: Entry) -> Step {
         let repaired = std::mem::take(&mut self.repairing);
-        // A name that fills its field may be the beginning of one that stood in what is gone.
+        // A name that fills its field may be the beginning of a longer one in a lost header.
         let is_bare = entry.header_offset == entry.ustar_offset && entry.path.len() >= 100;
         let nameless = self.lost.take().is_some_and(|was_extension| was_extension || is_bare);
         self.watch = repaired.then(|| Vec::with_capacity(BLOCK));

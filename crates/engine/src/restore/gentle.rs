@@ -15,7 +15,7 @@ use rustix::io::Errno;
 /// Bytes on their way to the disk at once are two of these.
 const WINDOW: u64 = 8 << 20;
 
-/// Zeros are looked for in blocks of this many bytes; shorter runs are written, so that no file falls to pieces.
+/// The size of the blocks in which zeros are detected; shorter runs are written, so that no file is fragmented.
 const BLOCK: usize = 64 << 10;
 /// A file that only fits with holes leaves this much free: Home Assistant may write to the same disk.
 const RESERVE: u64 = 512 << 20;

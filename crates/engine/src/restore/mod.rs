@@ -62,7 +62,7 @@ pub(crate) use unpack::config_path;
 use select::Selection;
 use stage::Stage;
 use store::Cancellation;
-use swap::Placed;
+use swap::Swapped;
 use target::{Now, Target};
 use tree::{Filled, Meta, Tree};
 use unpack::{Stop, Unpacked, Unpacker};
@@ -314,9 +314,9 @@ pub fn restore(
     opened.reached(&source)?;
     let result = unpacked?;
     job.no_less_than_before(&result.done.content)?;
-    let placed = job.install(&stage, &result)?;
+    let swapped = job.install(&stage, &result)?;
     drop(stage);
-    let mut report = job.report(member, result, placed, started);
+    let mut report = job.report(member, result, swapped, started);
     report.warnings.splice(0..0, said);
     Ok(report)
 }
@@ -557,7 +557,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn install(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
+    fn install(&self, stage: &Stage, outcome: &Outcome) -> Result<Swapped, RestoreError> {
         let failed = |source| self.target_failed(String::new(), source);
         let root = stage.tree().map_err(failed)?;
         // Where owners or modes are not kept, that was noted with the files.
@@ -576,7 +576,7 @@ impl Job<'_> {
             self.target.any_mounts_in_the_way()?;
         }
         let now = jiff::Zoned::now().strftime("%Y-%m-%d_%H.%M.%S").to_string();
-        let placed = if self.target.now == Now::Filled && !self.selection.is_everything() {
+        let swapped = if self.target.now == Now::Filled && !self.selection.is_everything() {
             swap::parts(stage, self.target, &now)
         } else {
             swap::whole(stage, self.target, &now)
@@ -587,7 +587,7 @@ impl Job<'_> {
         {
             let _ = chownat(CWD, &self.target.path, Some(uid), Some(gid), AtFlags::empty());
         }
-        Ok(Placed { confirmed: placed.confirmed && on_disk && outcome.written.confirmed, ..placed })
+        Ok(Swapped { confirmed: swapped.confirmed && on_disk && outcome.written.confirmed, ..swapped })
     }
 
     fn unmatched(&self, done: &Unpacked) -> Vec<String> {
@@ -607,7 +607,7 @@ impl Job<'_> {
         Some(format!("the restored files belong to user {}, group {}, {why}", uid.as_raw(), gid.as_raw()))
     }
 
-    fn report(&self, member: &Member, outcome: Outcome, placed: Placed, started: Instant) -> Restoration {
+    fn report(&self, member: &Member, outcome: Outcome, swapped: Swapped, started: Instant) -> Restoration {
         let Outcome { done, written, used_index, checked_whole } = outcome;
         let unmatched = self.unmatched(&done);
         let mut warnings = done.warnings;
@@ -619,7 +619,7 @@ impl Job<'_> {
         } else {
             warnings.push("the target's file system does not keep owners or modes".to_owned());
         }
-        if !placed.confirmed {
+        if !swapped.confirmed {
             warnings.push(
                 "the target's file system can't confirm that everything is on the disk; wait a while before \
                 you switch it off"
@@ -633,7 +633,7 @@ impl Job<'_> {
         let others = self.opened.outside.inner().filter(|other| other.name != member.name);
         Restoration {
             into: self.target.path.clone(),
-            kept: placed.kept,
+            kept: swapped.kept,
             entries: done.entries,
             bytes: done.bytes,
             left_out: done.left_out,

@@ -51,8 +51,7 @@ impl<'a> Moves<'a> {
         all
     }
 
-    /// Waits until every directory that a name came into or went from is on the disk; false where the file system can't
-    /// tell.
+    /// Waits until every directory that a rename changed is on the disk; false if the file system can't say.
     pub(super) fn confirm(&self) -> io::Result<bool> {
         let above = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
         let mut confirmed = true;

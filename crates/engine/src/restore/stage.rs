@@ -74,7 +74,7 @@ impl Stage {
         tells_of_failed_writes(&release) && fs::fstatfs(&self.directory).is_ok_and(|stat| stat.f_type as u64 != FUSE)
     }
 
-    /// Waits until everything of the tree is on the disk; false where the file system can't tell.
+    /// Waits until everything of the tree is on the disk; false if the file system can't say.
     pub(super) fn sync(&self) -> io::Result<bool> {
         synced(fs::syncfs(&self.directory).map_err(io::Error::from))
     }

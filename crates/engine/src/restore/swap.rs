@@ -25,7 +25,7 @@ const KEPT_ATTEMPTS: u32 = 100;
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A tree under its final name.
-pub(super) struct Placed {
+pub(super) struct Swapped {
     /// Where what was there before is kept.
     pub(super) kept: Option<PathBuf>,
     /// Whether the file system confirmed that the new names are on the disk; some can't.
@@ -61,11 +61,11 @@ impl Failed {
 }
 
 /// Makes the tree the target.
-pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed, RestoreError> {
-    let placed = match (target.inside, target.now) {
+pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Swapped, RestoreError> {
+    let swapped = match (target.inside, target.now) {
         (true, Now::Filled) => children(stage, target, Some(now)),
         (true, _) => children(stage, target, None),
-        (false, Now::Filled) => exchange(stage, target, now).map(|kept| Placed { kept: Some(kept), confirmed: true }),
+        (false, Now::Filled) => exchange(stage, target, now).map(|kept| Swapped { kept: Some(kept), confirmed: true }),
         (false, before) => {
             let (from, tree) = stage.tree_location();
             let name = target.path.file_name().unwrap_or_default();
@@ -75,13 +75,13 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
                 // Replaces an empty directory, and only an empty one.
                 fs::renameat(from, tree, stage.parent(), name).map_err(io::Error::from)
             }
-            .map(|()| Placed { kept: None, confirmed: true })
+            .map(|()| Swapped { kept: None, confirmed: true })
             .map_err(Failed::from)
         }
     };
-    let Placed { kept, confirmed } = placed.map_err(|failed| failed.at(target))?;
+    let Swapped { kept, confirmed } = swapped.map_err(|failed| failed.at(target))?;
     match synced(fs::fsync(stage.parent()).map_err(io::Error::from)) {
-        Ok(on_disk) => Ok(Placed { kept, confirmed: confirmed && on_disk }),
+        Ok(on_disk) => Ok(Swapped { kept, confirmed: confirmed && on_disk }),
         // Too late for a failure that leaves everything as it was.
         Err(source) => Err(RestoreError::Unconfirmed { path: target.path.clone(), kept, source }),
     }
@@ -134,7 +134,7 @@ fn exchange_by_renames(
 }
 
 /// Moves the children, for a target that can't be renamed itself.
-fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Placed, Failed> {
+fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Swapped, Failed> {
     let directory = stage.parent();
     let tree = stage.tree()?;
     let kept = now.map(|now| make_kept(Way::Children, stage, target, now)).transpose()?;
@@ -161,7 +161,7 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Placed,
 }
 
 /// Moves only what the tree holds into the target; what that replaces is kept beside it.
-pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed, RestoreError> {
+pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Swapped, RestoreError> {
     let failed = |source: io::Error| RestoreError::Target { path: target.path.clone(), source };
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
@@ -200,10 +200,10 @@ fn finish(
     parent: &OwnedFd,
     kept: Option<&OsStr>,
     parent_path: &Path,
-) -> Result<Placed, Failed> {
+) -> Result<Swapped, Failed> {
     let kept_path = kept.map(|name| parent_path.join(name));
     let source = match result {
-        Ok(confirmed) => return Ok(Placed { kept: kept_path, confirmed }),
+        Ok(confirmed) => return Ok(Swapped { kept: kept_path, confirmed }),
         Err(source) => source,
     };
     let all_back = moves.take_back();

@@ -29,7 +29,7 @@ const MOST_HELD: usize = 64 << 20;
 /// What one takes beside its name.
 const HELD_BESIDE: usize = 128;
 /// Below this a declared size is not held against the free space: it costs a system call.
-const ROOM_CHECKED_FROM: u64 = 1 << 20;
+const SPACE_CHECKED_FROM: u64 = 1 << 20;
 
 /// What an archive says of an entry beside its name and content.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,8 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// The directories of the path last walked, outermost first: neighbours share them.
     chain: Vec<(Vec<u8>, OwnedFd)>,
-    /// Hashes of the names written, to tell a repeated member from two names the file system
-    /// takes for one. Keyed at random, so no archive can aim at a collision.
+    /// Hashes of the names written, to distinguish a repeated member from two names that the file system treats as one.
+    /// The key is random, so no archive can aim at a collision.
     written: HashSet<u64>,
     hasher: RandomState,
     links: BTreeMap<Vec<u8>, Link>,
@@ -95,7 +95,7 @@ pub(super) struct Filled {
     pub(super) refusals: Refusals,
     /// Whether the file system kept all owners, modes and times.
     pub(super) keeps_metadata: bool,
-    /// False where a file was to be synced by itself and the file system can't tell.
+    /// False if a file was to be synced by itself and the file system can't say.
     pub(super) confirmed: bool,
 }
 
@@ -141,7 +141,7 @@ impl Tree {
         let Some((name, above)) = parts.split_last() else {
             return refused("the directory itself is stored as a file");
         };
-        let tight = !self.has_room_for(size)?;
+        let tight = !self.has_space_for(size)?;
         let key = self.hasher.hash_one(&parts);
         let known = self.written.contains(&key);
         let parent = self.descend(above)?;
@@ -306,8 +306,8 @@ impl Tree {
     }
 
     /// A file larger than the free space may still fit with holes; it is then written with an eye on what is left.
-    fn has_room_for(&self, size: u64) -> Result<bool, Obstacle> {
-        if size < ROOM_CHECKED_FROM {
+    fn has_space_for(&self, size: u64) -> Result<bool, Obstacle> {
+        if size < SPACE_CHECKED_FROM {
             return Ok(true);
         }
         let stat = fs::fstatvfs(&self.root)?;

@@ -19,7 +19,7 @@ use crate::{findings::Findings, verdict::collect::note_unread};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Everything that belongs in is in, as far as anybody can tell.
+    /// Nothing that belongs in it is missing, as far as anybody knows.
     #[default]
     Whole,
     /// So is this, and the archive's end or its index is damaged, which no reader needs.
@@ -142,7 +142,7 @@ impl Judgement {
         }
         if let Some(stamp) = stamp {
             (judgement.without_history, judgement.history_inside) = (stamp.without_history, stamp.history_inside);
-            judgement.lose_as_said(stamp);
+            judgement.lose_as_stamped(stamp);
         }
         judgement
     }
@@ -192,7 +192,7 @@ impl Judgement {
         let mut found = in_content(&content, manifest, without_history, history_inside);
         found.extend(before.iter().filter(|finding| OF_BODIES.contains(&finding.defect)).cloned());
         let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
-        judgement.lose_as_said(&stamp);
+        judgement.lose_as_stamped(&stamp);
         let (count, names) = lost;
         let what = match count {
             1 => "1 thing that could not be kept when the archive was repaired".to_owned(),
@@ -203,7 +203,7 @@ impl Judgement {
     }
 
     /// What the archive's maker knew was missing. A loss that also shows in the archive is reported once.
-    fn lose_as_said(&mut self, stamp: &Stamp) {
+    fn lose_as_stamped(&mut self, stamp: &Stamp) {
         if !stamp.is_whole() {
             stamp.missing.split(Stamp::BETWEEN).for_each(|what| self.lose(what, stamp.essential));
         }

@@ -22,7 +22,7 @@ pub struct Index {
     nonces: Vec<[u8; 8]>,
     pub(super) count: u64,
     pub(super) files: Vec<u8>,
-    // Of no length where there are none.
+    // Empty if there are none.
     pub(super) folders: Vec<u8>,
     description: Option<[u8; CHECKSUM]>,
     copy: Option<Vec<u8>>,

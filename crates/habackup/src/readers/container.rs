@@ -209,7 +209,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             "its writer stopped before it filled in the size; a restore does not use it, a decrypted download fails",
             "`haul repair` rewrites the header",
         );
-        // What v3 declares is where its last message must be, which is looked for before anything is read.
+        // What v3 declares is where its last message must be, which is checked before anything is read.
         let finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
             finding.new_core(PASSWORD, Some(INCORRECT)).supervisor(PASSWORD, Some("Invalid password for backup …"))
         } else {

@@ -484,7 +484,7 @@ pub struct Content {
     pub repeated: Vec<Vec<u8>>,
     /// Members whose names, or what they link to, are longer than Linux allows.
     pub too_long: Vec<(Vec<u8>, TooLong)>,
-    /// Names that are no UTF-8.
+    /// Names that are not UTF-8.
     pub not_utf8: Vec<Vec<u8>>,
     /// Members whose two headers disagree on their size.
     pub sizes_disagree: Vec<Vec<u8>>,

@@ -27,8 +27,8 @@ impl fmt::Display for TooLong {
     }
 }
 
-/// Whether Linux can have a member of this name that links to `link`; the empty link is none. To unpack one that it
-/// can't have fails (`ENAMETOOLONG`).
+/// Whether Linux can have a member of this name that links to `link`; an empty `link` means no link. Unpacking one that
+/// it can't have fails (`ENAMETOOLONG`).
 pub fn too_long(path: &[u8], link: &[u8]) -> Option<TooLong> {
     if path.len() > PATH_MAX || path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_MAX) {
         return Some(TooLong::Name);

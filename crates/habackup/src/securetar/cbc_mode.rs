@@ -63,8 +63,8 @@ pub(super) fn strip(version: SecureTarVersion, tail: &mut Vec<u8>) -> Result<(),
 /// bytes each. So a gzip member ends `…rest (padded or not) | crc, 12 × 0c | length, 12 × 0c`, and an uncompressed tar
 /// has no padding. Without undoing this the member has no trailer where it belongs.
 ///
-/// A rest of whole blocks whose last byte happens to look like padding (about one in 4,000 files) is cut too far;
-/// the gzip reader then reports it. Nothing in the format tells the two apart.
+/// If a rest of whole blocks has a last byte that happens to look like padding (about one in 4,000 files), it is cut
+/// too far; the gzip reader then reports it. Nothing in the format distinguishes the two.
 fn strip_v1(tail: &mut Vec<u8>) {
     let Some(trailer) = tail.len().checked_sub(2 * BLOCK) else { return };
     let (crc, length) = tail[trailer..].split_at(BLOCK);

@@ -17,7 +17,7 @@ use super::{
 /// How much of the content [`Expect::Archive`] checks.
 pub(super) const FIRST_BYTES: usize = 512;
 
-/// What v1 and v2 must decrypt to, because they have no other way to tell a wrong password. v3 needs none of it.
+/// What v1 and v2 must decrypt to, because they have no other way to detect a wrong password. v3 does not need it.
 #[derive(Clone, Copy, Debug)]
 pub enum Expect<'a> {
     /// A gzip member or a tar header, as Home Assistant asks for.
@@ -180,13 +180,13 @@ impl CbcReader {
 
     fn fill(&mut self, source: &mut impl Read) -> io::Result<Filled> {
         self.buf.copy_within(self.held_at..self.held_at + self.held, 0);
-        let room = self.buf.len() - self.held;
+        let space = self.buf.len() - self.held;
         let read = read_full(source, &mut self.buf[self.held..])?;
         self.consumed += read as u64;
         let end = self.held + read - read % BLOCK;
         self.cipher.blocks(&mut self.buf[self.held..end]);
         let tail_at = end.saturating_sub(cbc_mode::tail_len(self.version));
-        if read == room {
+        if read == space {
             (self.held_at, self.held) = (tail_at, end - tail_at);
             return Ok((0..tail_at, None));
         }

@@ -117,8 +117,8 @@ impl Keys {
         }
     }
 
-    /// The keys as bytes, for a machine that shall write the archive: with those of v3 it can open this archive only;
-    /// with those of v2, which knows no salt before its key, every archive of the same password.
+    /// The keys as bytes, for a machine that is to write the archive: with those of v3 it can open only this archive;
+    /// with those of v2, which has no salt before its key, every archive of the same password.
     pub fn export(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(EXPORTED_V3));
         match &self.0 {

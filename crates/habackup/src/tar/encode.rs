@@ -71,7 +71,7 @@ pub fn encode(header: &Header<'_>, out: &mut Vec<u8>) {
 pub(crate) fn encode_as(header: &Header<'_>, form: Form, out: &mut Vec<u8>) {
     let size = if header.kind == Kind::File { header.size } else { 0 };
     let start = out.len();
-    out.resize(start + BLOCK, 0); // room for the PAX header, dropped again when no record was needed
+    out.resize(start + BLOCK, 0); // space for the PAX header, dropped again when no record was needed
     write_records(header, size, form, out);
     let records = out.len() - start - BLOCK;
     if records == 0 {

@@ -58,7 +58,7 @@ pub enum End {
         /// Whether there was an end marker.
         marked: bool,
     },
-    /// `tarfile` takes this for the end and says nothing; it is none.
+    /// `tarfile` takes this for the end and reports nothing, but it is not the end.
     Silent(&'static str),
     /// `tarfile.ReadError`, and its text.
     Refused(&'static str),

@@ -76,7 +76,7 @@ impl Entry {
         self.pax_size.is_some_and(|pax| pax != self.ustar_size && !(pax > USTAR_SIZE_MAX && self.ustar_size == 0))
     }
 
-    /// What a link leads to; empty for what is none, whatever its header says.
+    /// The target of a link; empty for anything else, whatever its header says.
     pub fn target(&self) -> &[u8] {
         if matches!(self.kind, EntryKind::Symlink | EntryKind::HardLink) { &self.link } else { &[] }
     }
@@ -191,7 +191,7 @@ pub struct Reader<R> {
     state: State,
 }
 
-/// What stood before an entry's own header.
+/// What preceded an entry's own header.
 #[derive(Default)]
 struct Pending {
     first_offset: Option<u64>,

@@ -173,7 +173,7 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
         (false, true) => "a broken connection costs one part; a later run can continue an interrupted push",
         (false, false) => "a broken connection costs one part; an interrupted push starts over",
     };
-    let room = free.map_or_else(
+    let free_space = free.map_or_else(
         || "free space: not reported, or unlimited".to_owned(),
         |free| format!("free space: {}", text::bytes(free)),
     );
@@ -181,7 +181,7 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
     if abilities.needs_length {
         lines.push("  it needs an archive's length before the first byte".to_owned());
     }
-    lines.push(format!("  {room}"));
+    lines.push(format!("  {free_space}"));
     lines
 }
 

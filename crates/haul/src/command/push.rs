@@ -123,7 +123,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Re
 fn remark(archive: &std::path::Path) -> Option<String> {
     let what = match Archive::open(std::fs::File::open(archive).ok()?) {
         Ok(opened) => remark_of(&opened)?,
-        // Sending reads it as well, and tells.
+        // Sending reads it as well, and reports it.
         Err(ArchiveError::Io(_)) => return None,
         Err(error) => format!("not a Home Assistant backup, or a damaged one: {error}"),
     };

@@ -152,7 +152,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     lines.push(format!("{head} {} ({members}) in {}", archive.display(), text::duration(written.seconds)));
     lines.push(format!("  to    {}{}", location(&written.copy), checked(&written.copy)));
     lines.push(format!("  size  {}", text::bytes(written.size_bytes)));
-    let words = [
+    let kinds = [
         (NoteKind::Repaired, "done"),
         (NoteKind::LeftOut, "left out"),
         (NoteKind::Doubtful, "doubtful"),
@@ -160,7 +160,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     ];
     // Looking at the new archive says it better.
     let unrepaired = repaired.result.is_none().then_some((NoteKind::Unrepaired, "can't be repaired"));
-    for (kind, word) in words.into_iter().chain(unrepaired) {
+    for (kind, word) in kinds.into_iter().chain(unrepaired) {
         let mut notes = repaired.notes.iter().filter(|note| note.kind == kind);
         lines.extend(notes.by_ref().take(SHOWN).map(|note| line_of(word, note)));
         let more = notes.count();

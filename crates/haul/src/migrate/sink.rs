@@ -83,7 +83,7 @@ impl HomeAssistantSink {
     }
 
     /// Refuses what is certain not to fit: the backup, and beside it what is unpacked, which is no less.
-    async fn has_room(&self, expected: &homeassistant::Expected) -> Result<(), StoreError> {
+    async fn check_space(&self, expected: &homeassistant::Expected) -> Result<(), StoreError> {
         let (Some(size), Some(free)) = (expected.size, self.target.free_space().await) else { return Ok(()) };
         let needed = size.saturating_mul(2);
         if free >= needed {
@@ -148,7 +148,7 @@ impl Sink for HomeAssistantSink {
         let had_breaks = !self.ledger.account().breaks.is_empty();
         let is_there = had_breaks && self.is_there(&known).await?;
         if !is_there {
-            self.has_room(&known).await?;
+            self.check_space(&known).await?;
         }
         let state = if is_there { State::Complete } else { State::Fresh };
         let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));

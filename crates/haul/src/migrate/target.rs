@@ -171,7 +171,7 @@ impl Target {
         &self.instance.seen().address
     }
 
-    /// Its version, if it tells one that can be understood.
+    /// Its version, if it reports one that can be parsed.
     pub(crate) fn version(&self) -> Option<HaVersion> {
         self.instance.seen().version.as_deref()?.parse().ok()
     }
@@ -181,7 +181,7 @@ impl Target {
         &self.agent
     }
 
-    /// How it was installed, if it tells.
+    /// How it was installed, if it says so.
     pub(crate) fn installation(&self) -> Option<&str> {
         self.installation.as_deref()
     }
@@ -211,7 +211,7 @@ impl Target {
         }
     }
 
-    /// Free bytes on its disk, where that can be known: with a token, and where a Supervisor tells.
+    /// Free bytes on its disk, if known: with a token, and if a Supervisor reports them.
     pub(crate) async fn free_space(&self) -> Option<u64> {
         let token = self.token.as_ref().filter(|_| self.agent == SUPERVISOR)?;
         self.instance.admin(token.clone()).await.ok()?.0.free_space().await.ok()?

@@ -109,7 +109,7 @@ pub(super) struct Census {
     watched: Option<usize>,
     /// Leaves from before that was known.
     waiting: Vec<(u32, Vec<u8>)>,
-    /// Up to here pages were not looked into.
+    /// Pages up to here were not examined.
     passed_over: u32,
     overflowed: bool,
 }

@@ -14,7 +14,7 @@ use super::problems::Problems;
 use crate::header::{HEADER_LEN, Header, be32};
 use crate::page_set::PageSet;
 
-/// Databases with more pages are not looked into: beyond 2^25 pages the number of a page, with which others begin, can
+/// Databases with more pages are not examined: beyond 2^25 pages the number of a page, with which others begin, can
 /// look like the first byte of a b-tree page. 128 GiB of 4096-byte pages.
 pub(crate) const MAX_PAGES: u64 = 2 << 24;
 /// From here on such a number can begin with 1 as well as 0.

@@ -153,7 +153,7 @@ fn begin(head: &[u8], column: Option<Column>) -> State {
     };
     let mut problems = Problems::default();
     let shape = shape(head, &header, &mut problems);
-    // Where the header does not know the size, only the end of the stream tells: bounds are then checked at the end.
+    // If the header does not hold the size, only the end of the stream shows it: bounds are then checked at the end.
     let known = u64::from(if header.declared_is_current { header.declared_pages } else { 0 });
     let tracking = match problems.is_empty() {
         true if known <= graph::MAX_PAGES => Tracking::Graph(Box::new(Graph::new(shape))),

@@ -1,6 +1,6 @@
 //! The result of one call of a decoder; both libraries return it.
 
-/// The compressed bytes are no deflate stream.
+/// The compressed bytes are not a deflate stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 

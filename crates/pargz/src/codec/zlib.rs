@@ -141,7 +141,7 @@ mod strictness {
             zlib.reset();
             let by_isal = all(|i, o| isal.step(i, o), &damaged);
             let by_zlib = all(|i, o| zlib.step(i, o), &damaged);
-            // Other bytes are the checksum's business.
+            // The checksum covers the other bytes.
             if by_isal.as_ref() == Some(&text) && by_isal != by_zlib {
                 laxer.push(bit);
             }

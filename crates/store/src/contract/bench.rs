@@ -216,7 +216,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The parts in order. Only the last one knows their total, unless the destination was told in advance.
+    /// The parts in order. Only the last one knows their total, unless the destination knew it in advance.
     pub(super) fn parts(&self, bytes: &Bytes) -> Vec<Part> {
         cut(bytes, self.part_size(), self.abilities.needs_length)
     }

@@ -396,7 +396,7 @@ fn through_a_file(started: &Started) -> Result<Session, Fault> {
     serde_json::from_str(&text).map_err(|error| Fault::Broken(error.to_string()))
 }
 
-pub(super) async fn room(bench: &Bench<'_>) -> Verdict {
+pub(super) async fn free_space(bench: &Bench<'_>) -> Verdict {
     match bench.store()?.space().await? {
         Some(_) => Ok(()),
         None => Err(Fault::NotApplicable("the destination does not say, or has no limit")),

@@ -30,7 +30,7 @@ use crate::{
 const FIELDS: &str = "id,name,mimeType,size,md5Checksum,createdTime,modifiedTime,trashed,driveId,appProperties";
 /// Entries per page; the most that Drive gives.
 const PAGE: &str = "1000";
-/// Pages of a listing are no longer.
+/// The maximum length of a listing's page.
 const MOST: u64 = 8 << 20;
 /// A destination with more pages than this answers in circles.
 const MOST_PAGES: usize = 10_000;
@@ -376,7 +376,7 @@ impl Api {
         Err(self.refuse(operation, Kind::Protocol, "its list does not end"))
     }
 
-    /// One file or folder; `None` when there is none that Haul may see.
+    /// One file or folder; `None` if there is none that Haul may see.
     pub(super) async fn file(&self, operation: Operation, id: &str) -> Result<Option<File>, StoreError> {
         let url = self.file_url(id);
         self.call(operation, |http| http.get(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")])).await
@@ -489,7 +489,7 @@ fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
             (transient, "it asks for fewer requests per second", "")
         }
         "backendError" | "internalError" | "transientError" => (transient, "it reports an internal error", ""),
-        "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", MAKE_ROOM),
+        "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", FREE_SPACE_ADVICE),
         "teamDriveFileLimitExceeded" => (
             full,
             "the shared drive has reached its limit of files",
@@ -526,15 +526,15 @@ fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
     })
 }
 
-pub(super) const MAKE_ROOM: &str =
+pub(super) const FREE_SPACE_ADVICE: &str =
     "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
 const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// A server's text as it may be shown: short, and without anything that could be a token or an upload's id.
 fn presentable(message: &str) -> String {
     const LONGEST_WORD: usize = 30;
-    let words = message.split_whitespace().map(|word| if word.len() > LONGEST_WORD { "…" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    let terms = message.split_whitespace().map(|word| if word.len() > LONGEST_WORD { "…" } else { word });
+    terms.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Folder {
         Ok(found)
     }
 
-    /// The one that takes new archives; it is made, with the folders above it, if there is none.
+    /// The folder for new archives; it is created, with its parents, if there is none.
     pub(super) async fn ensure(&self, api: &Api) -> Result<Found, StoreError> {
         if let Some(found) = self.find(api, Operation::Create).await?.into_iter().next() {
             return Ok(found);
@@ -231,7 +231,7 @@ fn short_hash(text: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(text.as_bytes())[..20])
 }
 
-/// Objects in a folder that are no folders themselves.
+/// Objects in a folder that are not folders themselves.
 pub(super) fn inside(folder: &str) -> String {
     format!("{} in parents and trashed=false and mimeType!='{KIND}'", quoted(folder))
 }

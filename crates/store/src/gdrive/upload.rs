@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{
-    api::{Api, File, MAKE_ROOM},
+    api::{Api, FREE_SPACE_ADVICE, File},
     contents::Contents,
     folder::{Found, MOST_OF_A_PROPERTY},
 };
@@ -179,7 +179,7 @@ async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> St
 /// Not enough space for the whole.
 pub(super) fn full(api: &Api, missing: u64) -> StoreError {
     let reason = format!("it needs {:.1} MB more than are free", missing as f64 / 1e6);
-    api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(MAKE_ROOM)
+    api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(FREE_SPACE_ADVICE)
 }
 
 /// `bytes=0-N` as N + 1, also without its unit; nothing at all is 0.

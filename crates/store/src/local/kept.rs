@@ -106,7 +106,7 @@ impl KeptUpload {
             ));
         }
         if note.boot != boot() {
-            // Some of it may never have reached the disk, and nothing tells which.
+            // Some of it may never have reached the disk, and nothing shows which part.
             fs::remove_file(&temporary).map_err(failed)?;
             return Ok(None);
         }

@@ -75,8 +75,8 @@ fn failed(operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreE
     move |source| StoreError::Io { operation, path, source }
 }
 
-/// The file of that name, or what a link of that name leads to; `None` when there is none. A link that leads nowhere is
-/// no archive.
+/// The file of that name, or the target of a link of that name; `None` if there is none. A dangling link is not an
+/// archive.
 fn look(path: &Path, name: &str) -> io::Result<Option<Entry>> {
     let own = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -38,12 +38,12 @@ pub fn is_temporary(name: &OsStr) -> bool {
 pub struct PendingFile {
     temporary: PathBuf,
     destination: PathBuf,
-    // Holds the lock that tells the next run that this one lives.
+    // Holds the lock that shows the next run that this one is alive.
     file: File,
     writer: Option<SequentialWriter>,
     patches: Vec<(u64, Vec<u8>)>,
     length: u64,
-    // So many bytes of the file system stay free, and at this length it is looked again.
+    // So many bytes of the file system stay free, and at this length the free space is checked again.
     reserve: u64,
     look_at: u64,
     meter: Arc<WriteMeter>,
@@ -51,7 +51,7 @@ pub struct PendingFile {
     published: bool,
 }
 
-/// How much is written before it is looked again how much is left.
+/// How much is written before the free space is checked again.
 const LOOK_EVERY: u64 = 1 << 20;
 
 impl PendingFile {
@@ -105,7 +105,7 @@ impl PendingFile {
 
     fn look(&mut self, more: u64) -> io::Result<()> {
         self.look_at = self.length + LOOK_EVERY;
-        // A file system that does not tell says itself when it is full.
+        // A file system that does not report its free space reports itself when it is full.
         let Ok(found) = fstatvfs(&self.file) else { return Ok(()) };
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         if free < self.reserve.saturating_add(more) { Err(Reserved::error(self.reserve)) } else { Ok(()) }

@@ -96,7 +96,7 @@ impl SequentialWriter {
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
-        // The thread closes both channels only when a write failed: `finish` then tells why.
+        // The thread closes both channels only if a write failed: `finish` then says why.
         let Ok(next) = self.empty.recv() else { return Err(self.failure()) };
         let full = std::mem::replace(&mut self.current, next);
         match &self.full {

@@ -21,7 +21,7 @@ use crate::{
 
 /// The end of a note's name. No longer than the mark of a pinned archive, for which names reserve space.
 const SUFFIX: &str = ".via";
-/// A longer note is none.
+/// Anything longer is not a note.
 const LONGEST: u64 = 4096;
 
 /// How an archive came to a receiver.

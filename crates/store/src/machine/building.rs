@@ -51,7 +51,7 @@ pub struct Made {
     pub size: u64,
     /// What it was compared by at its destination.
     pub checked: Checked,
-    /// What its builder has to tell.
+    /// The builder's notes.
     pub report: Value,
 }
 

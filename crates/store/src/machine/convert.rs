@@ -113,9 +113,9 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
 /// A failure of the connection, or of the other side, as an error of the store.
 pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &PeerError) -> StoreError {
     let reason = error.to_string();
-    let told = |kind| StoreError::remote(label, operation, kind, reason.clone());
+    let as_remote = |kind| StoreError::remote(label, operation, kind, reason.clone());
     let (kind, advice) = match error {
-        PeerError::Unreachable(_) | PeerError::Broken(_) => return told(Kind::Transient { retry_after: None }),
+        PeerError::Unreachable(_) | PeerError::Broken(_) => return as_remote(Kind::Transient { retry_after: None }),
         PeerError::NotPaired => (
             Kind::Credentials,
             format!(
@@ -142,17 +142,17 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
                 there, or start it again"
                 .to_owned(),
         ),
-        PeerError::Protocol(_) => return told(Kind::Protocol),
+        PeerError::Protocol(_) => return as_remote(Kind::Protocol),
         PeerError::State { .. } => (Kind::Permission, "check the file's permissions and its disk".to_owned()),
         PeerError::Refused(refusal) => {
-            let refused = told(refused_kind(refusal.kind));
+            let refused = as_remote(refused_kind(refusal.kind));
             return match &refusal.advice {
                 Some(advice) => refused.advise(advice),
                 None => refused,
             };
         }
     };
-    told(kind).advise(advice)
+    as_remote(kind).advise(advice)
 }
 
 fn refused_kind(kind: RefusalKind) -> Kind {

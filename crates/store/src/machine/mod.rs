@@ -274,8 +274,8 @@ impl Store for Connected {
                 count += 1;
             }
         }
-        match self.machine.ask(Operation::Delete, Request::Sweep).await?.0 {
-            Reply::Swept { count: there } => Ok(count + there),
+        match self.machine.ask(Operation::Delete, Request::RemoveAbandoned).await?.0 {
+            Reply::Removed { count: there } => Ok(count + there),
             _ => Err(self.machine.connection.misunderstood(Operation::Delete)),
         }
     }

@@ -84,7 +84,8 @@ async fn account(home: &Client, base: &Url) -> Result<String, StoreError> {
     })
 }
 
-/// How many steps of the path lead to the server, and not into its files: as many as it takes until it tells its state.
+/// How many components of the path lead to the server, and not into its files: as many as it takes until it reports its
+/// status.
 async fn find(client: &Client, host: &Url, steps: &[String]) -> Result<usize, StoreError> {
     let mut base: Vec<&str> = Vec::new();
     for depth in 0..=steps.len() {

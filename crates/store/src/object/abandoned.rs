@@ -135,7 +135,7 @@ async fn end_the_forgotten(bucket: &Bucket, dead: &[Dated], alive: &[Dated]) -> 
     Ok(count)
 }
 
-/// Nothing where a store can't tell, or may not tell us.
+/// Nothing if a store can't say, or may not tell us.
 async fn known_pending(bucket: &Bucket, prefix: &str) -> Result<Vec<Pending>, StoreError> {
     match bucket.multipart.pending(prefix).await {
         Err(error)

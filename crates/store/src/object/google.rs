@@ -20,7 +20,7 @@ const KEYS_ADVICE: &str = "set credentials_file for this destination or GOOGLE_A
     account's key file, or run \
                            `gcloud auth application-default login`";
 
-/// What tells the two kinds of files apart.
+/// What distinguishes the two kinds of files.
 #[derive(Deserialize)]
 struct Credentials {
     #[serde(default)]

@@ -18,8 +18,8 @@ pub(super) fn hides_in_success(method: &Method, body: &[u8]) -> bool {
     method == Method::POST && element(&String::from_utf8_lossy(&body[..body.len().min(4096)]), "Error").is_some()
 }
 
-/// A success that the store can't have meant: a page for people, or a listing that is none. Networks with a login page
-/// and wrong endpoints answer like that.
+/// A success that the store can't have meant: a page for people, or something that is not a listing. Networks with a
+/// login page and wrong endpoints answer like that.
 pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_lowercase();
     let lists = |what: &str| *method == Method::GET && query.split('&').any(|pair| pair == what);
@@ -53,27 +53,27 @@ pub(super) fn understand(
         .map(str::to_owned)
         .or_else(|| element(&body, "Code"));
     let code = code.unwrap_or_default();
-    let words = element(&body, "Message").unwrap_or_default();
-    let words: String =
-        words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let text = element(&body, "Message").unwrap_or_default();
+    let text: String =
+        text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
     if let Some(error) = moved(destination, operation, status, headers, &code, &body) {
         return error;
     }
-    if let Some((kind, advice)) = meaning_by_text(&words) {
-        return StoreError::remote(destination, operation, kind, format!("the store answered {code}: {words}"))
+    if let Some((kind, advice)) = meaning_by_text(&text) {
+        return StoreError::remote(destination, operation, kind, format!("the store answered {code}: {text}"))
             .advise(advice);
     }
     let Some((kind, advice)) = meaning(&code, headers) else {
-        let said = if code.is_empty() { words } else { format!("{code}: {words}") };
+        let said = if code.is_empty() { text } else { format!("{code}: {text}") };
         return match status.as_u16() {
             409 => StoreError::remote(destination, operation, Kind::Exists, "the name already exists"),
             _ => http::refused(destination, operation, status, headers, &said),
         };
     };
-    let reason = if words.is_empty() {
+    let reason = if text.is_empty() {
         format!("the store answered {code}")
     } else {
-        format!("the store answered {code}: {words}")
+        format!("the store answered {code}: {text}")
     };
     let error = StoreError::remote(destination, operation, kind, reason);
     if advice.is_empty() { error } else { error.advise(advice) }
@@ -85,23 +85,23 @@ const RIGHTS_ADVICE: &str =
     "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
 
 /// What only the text shows.
-fn meaning_by_text(words: &str) -> Option<(Kind, String)> {
-    let words = words.to_lowercase();
+fn meaning_by_text(text: &str) -> Option<(Kind, String)> {
+    let text = text.to_lowercase();
     // Backblaze says AccessDenied.
-    if words.contains("storage cap exceeded") {
+    if text.contains("storage cap exceeded") {
         return Some((
             Kind::Full { missing: None },
             "raise the storage cap on Backblaze's page \"Caps & Alerts\", or free some space".to_owned(),
         ));
     }
-    if words.contains("cap exceeded") {
+    if text.contains("cap exceeded") {
         return Some((
             Kind::Permission,
             "a daily cap is used up: raise it on Backblaze's page \"Caps & Alerts\", or try again tomorrow".to_owned(),
         ));
     }
-    if words.contains("part number must be") {
-        let most = words.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok()).max();
+    if text.contains("part number must be") {
+        let most = text.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok()).max();
         let most = most.filter(|most| *most > 1).map_or_else(|| "1000".to_owned(), |most| most.to_string());
         return Some((
             Kind::Protocol,

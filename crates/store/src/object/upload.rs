@@ -26,8 +26,7 @@ use crate::{
     store::{Checked, Completed, Session, Upload},
 };
 
-/// So often an object that must be there is looked for before the store's word for it has to do. Pauses grow in
-/// between.
+/// How often to look for an object that must be there before the store's word for it has to do. Pauses grow in between.
 const LOOKS: u32 = 6;
 /// A claim of this age counts as fresh for some days more.
 const FRESH: Duration = Duration::from_hours(24);
@@ -131,7 +130,7 @@ impl ObjectUpload {
             _ if finished => None,
             Ok(there) => Some(there),
             Err(error) if matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)) => return Ok(None),
-            // It won't tell: what the session says is tried, and commit compares.
+            // It does not say: try what the session says, and let commit compare.
             Err(error) if matches!(error.kind(), Some(Kind::Protocol | Kind::Permission)) => None,
             Err(error) => return Err(error),
         };

@@ -37,10 +37,10 @@ pub(super) async fn create(
     let mut tries = JoinSet::new();
     let created = policy
         .retry(|| {
-            let (sink, name, (tell, told)) = (Arc::clone(sink), name.to_owned(), oneshot::channel());
+            let (sink, name, (sender, begun)) = (Arc::clone(sink), name.to_owned(), oneshot::channel());
             let label = sink.label();
-            tries.spawn(async move { tell.send(sink.create(&name, expected).await).err().and_then(Result::ok) });
-            async move { told.await.unwrap_or_else(|error| Err(died(&label, &error))) }
+            tries.spawn(async move { sender.send(sink.create(&name, expected).await).err().and_then(Result::ok) });
+            async move { begun.await.unwrap_or_else(|error| Err(died(&label, &error))) }
         })
         .await;
     if matches!(created, Err(StoreError::Cancelled)) {

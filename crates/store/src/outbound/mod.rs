@@ -385,7 +385,7 @@ impl Outbound {
             return Ok(());
         }
         let of_files = self.files.iter_mut().find_map(|copy| copy.failure.take());
-        let of_places = || {
+        let of_remotes = || {
             self.remotes.iter_mut().find_map(|destination| {
                 match std::mem::replace(&mut destination.state, State::Prepared) {
                     State::Failed(error) => Some(error),
@@ -393,7 +393,7 @@ impl Outbound {
                 }
             })
         };
-        Err(of_files.or_else(of_places).unwrap_or(StoreError::Cancelled))
+        Err(of_files.or_else(of_remotes).unwrap_or(StoreError::Cancelled))
     }
 }
 

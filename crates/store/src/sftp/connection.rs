@@ -69,9 +69,9 @@ impl Connection {
         // A second hold on the socket, to end it whatever the tasks that use it wait for.
         let (socket, ours) = twice(socket).map_err(|error| transient(reason(&error)))?;
 
-        let said = Arc::new(Mutex::new(None));
+        let message = Arc::new(Mutex::new(None));
         let config = Arc::new(config(&trust, context.tuning.stall));
-        let guard = Guard { trust, said: Arc::clone(&said) };
+        let guard = Guard { trust, message: Arc::clone(&message) };
         let handshake = timeout(waiting, client::connect_stream(config, socket, guard)).await.map_err(silent)?;
         let mut handle = handshake.map_err(|trouble| match trouble {
             Trouble::Refused(error) => *error,
@@ -80,10 +80,10 @@ impl Connection {
         // Keys may need a second of a core each, and some servers let wrong passwords wait.
         let proof = timeout(waiting.max(Duration::from_secs(20)), login.prove(&mut handle)).await.map_err(silent)?;
         if let Err(error) = proof {
-            let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Err(match said {
-                Some(words) if error.is_transient() => {
-                    let reason = format!("the server ended the login: {words}");
+            let message = message.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(match message {
+                Some(text) if error.is_transient() => {
+                    let reason = format!("the server ended the login: {text}");
                     StoreError::remote(&label, Operation::Connect, Kind::Credentials, reason)
                         .advise("set the right key_file in haul.toml: a server hangs up after too many wrong keys")
                 }
@@ -107,8 +107,8 @@ impl Connection {
             Ok(Ok(version)) => version,
             silence_or_failure => {
                 let refuse = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Protocol, reason);
-                return Err(match (heard.words(), silence_or_failure) {
-                    (Some(words), _) => refuse(format!("the server sent \"{words}\" where SFTP should begin")).advise(
+                return Err(match (heard.text(), silence_or_failure) {
+                    (Some(text), _) => refuse(format!("the server sent \"{text}\" where SFTP should begin")).advise(
                         "a start-up file of this account (.bashrc, .profile) prints that: make it print only on \
                          terminals, or use internal-sftp on the server",
                     ),
@@ -289,7 +289,7 @@ impl Heard {
     const MOST: usize = 80;
 
     /// What it sent, if that was meant for people. SFTP begins with a length, whose first byte is zero.
-    fn words(&self) -> Option<String> {
+    fn text(&self) -> Option<String> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_text =
             bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
@@ -322,8 +322,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let mut heard = self.heard.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = Heard::MOST.saturating_sub(heard.len());
-        heard.extend(buffer.filled()[before..].iter().take(room));
+        let space = Heard::MOST.saturating_sub(heard.len());
+        heard.extend(buffer.filled()[before..].iter().take(space));
         drop(heard);
         polled
     }
@@ -347,7 +347,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
 struct Guard {
     trust: Trust,
     // The server's last message.
-    said: Arc<Mutex<Option<String>>>,
+    message: Arc<Mutex<Option<String>>>,
 }
 
 /// Why a connection could not be made.
@@ -374,8 +374,8 @@ impl Handler for Guard {
     async fn disconnected(&mut self, reason: DisconnectReason<Trouble>) -> Result<(), Trouble> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                let words = info.message.chars().filter(|c| !c.is_control()).take(200).collect();
-                *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                let text = info.message.chars().filter(|c| !c.is_control()).take(200).collect();
+                *self.message.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
                 Ok(())
             }
             DisconnectReason::Error(error) => Err(error),

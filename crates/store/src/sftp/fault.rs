@@ -51,12 +51,12 @@ impl From<Error> for Fault {
 
 impl Fault {
     /// Version 3 of the protocol has no number for a full disk, but some servers say so.
-    fn from_text(words: &str) -> Self {
-        let lower = words.to_lowercase();
+    fn from_text(text: &str) -> Self {
+        let lower = text.to_lowercase();
         if ["no space", "quota", "disk full", "disk is full"].iter().any(|hint| lower.contains(hint)) {
             return Self::Full;
         }
-        let plain: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
+        let plain: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
         Self::Refused(if plain.is_empty() { "failure".to_owned() } else { plain })
     }
 
@@ -74,8 +74,8 @@ impl Fault {
             Self::Full => {
                 (Kind::Full { missing: None }, "no space left on the server, or its quota is used up".to_owned())
             }
-            Self::Refused(words) => {
-                (Kind::Protocol, format!("the server refused it with \"{words}\" and gave no reason"))
+            Self::Refused(text) => {
+                (Kind::Protocol, format!("the server refused it with \"{text}\" and gave no reason"))
             }
         };
         StoreError::remote(destination, operation, kind, reason)

@@ -132,7 +132,7 @@ impl Client {
         self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.to_owned());
     }
 
-    /// Removes what has appeared since; what has not is looked for again the next time.
+    /// Removes what has appeared since; looks again for the rest the next time.
     pub(crate) async fn clear(&self) {
         let names = std::mem::take(&mut *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
         for name in names {
@@ -278,7 +278,7 @@ impl Client {
         Ok(found.and_then(|resources| resources.into_iter().next()).filter(|resource| !resource.is_folder))
     }
 
-    /// Its size. A server that does not tell one can't be used: nothing could be checked.
+    /// Its size. A server that does not report one can't be used: nothing could be checked.
     pub(crate) async fn size(&self, operation: Operation, url: Url) -> Result<Option<u64>, StoreError> {
         let Some(file) = self.file(operation, url).await? else { return Ok(None) };
         file.size
@@ -396,7 +396,7 @@ impl Client {
         }
     }
 
-    /// Makes the folder itself, which [`Self::notes`] then tells: it may have been mistyped.
+    /// Creates the folder itself; [`Self::notes`] then says so, because it may have been mistyped.
     pub(crate) async fn make_own_folder(&self, folder: Url) -> Result<(), StoreError> {
         self.make_folder(Operation::Connect, folder).await?;
         self.is_new.store(true, Ordering::Relaxed);

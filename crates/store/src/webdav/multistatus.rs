@@ -200,8 +200,8 @@ fn is_absent(status: &str) -> bool {
     status.split_whitespace().nth(1).is_some_and(|code| matches!(code, "404" | "410"))
 }
 
-/// The decoded steps of an address, which may be whole or a path. `None` for names that are no UTF-8, which nothing
-/// here could ask for again.
+/// The decoded components of an address, which may be whole or a path. `None` for names that are not UTF-8, which
+/// nothing here could request.
 pub(crate) fn steps(href: &str) -> Option<Vec<String>> {
     let path = match href.split_once("://") {
         Some((_, rest)) if !href.starts_with('/') => rest.split_once('/').map_or("", |(_, path)| path),

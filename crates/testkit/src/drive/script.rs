@@ -61,7 +61,7 @@ pub enum Fault {
     Revoke,
     /// The search finds nothing. Only for [`Call::List`].
     Empty,
-    /// The search finds nothing, and says that it has not looked everywhere. Only for [`Call::List`].
+    /// The search finds nothing, and says that it has not searched everywhere. Only for [`Call::List`].
     Incomplete,
     /// The access token has just expired.
     Expire,

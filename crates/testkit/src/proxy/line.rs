@@ -39,7 +39,7 @@ enum Swallow {
     Hold,
 }
 
-/// What the direction towards the server tells the other one.
+/// What the direction towards the server reports to the other one.
 #[derive(Default)]
 struct Ahead(Mutex<Option<Swallow>>);
 

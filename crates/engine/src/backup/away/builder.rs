@@ -273,7 +273,7 @@ impl Making for Job {
         // Out of the lock, as above.
         let sender = lock(&self.sender).take();
         if let Some(sender) = sender {
-            // A thread that has ended tells why.
+            // A thread that has ended says why.
             let _ = sender.send(Piece::End(length));
         }
         self.outcome()

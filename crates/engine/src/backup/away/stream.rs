@@ -80,7 +80,7 @@ impl Delivery {
                 Ok(Piece::End(length)) => {
                     return Err(io::Error::other(format!("{} bytes arrived instead of {length}", self.taken)));
                 }
-                // Whoever stops the work lets go of the other end.
+                // Stopping the work drops the other end.
                 Err(_) => return Err(io::Error::other("the sender aborted")),
             }
         }

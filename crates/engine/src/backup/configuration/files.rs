@@ -26,7 +26,7 @@ pub(super) struct Located {
 pub(super) struct Files<'a> {
     root: &'a Path,
     opened: usize,
-    /// What stood in the way of an answer, such as a file that is not YAML.
+    /// What prevented an answer, such as a file that is not YAML.
     pub(super) gaps: Vec<String>,
 }
 

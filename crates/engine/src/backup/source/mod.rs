@@ -61,7 +61,7 @@ use store::Cancellation;
 const HELD_IN_MEMORY: u64 = 8 << 20;
 /// A longer wait is reported, and the databases whose writers had to wait.
 const NOTICEABLE: Duration = Duration::from_secs(1);
-/// The bytes at the start of a file that tell a database and its journal mode.
+/// The bytes at the start of a file that identify a database and its journal mode.
 pub(crate) const DATABASE_HEAD: usize = 20;
 /// No page of a database is smaller.
 const LEAST_DATABASE: u64 = 512;
@@ -346,10 +346,10 @@ impl TarSource {
         };
         let length = snapshot.len();
         let mut blocked_since = snapshot.blocks_writers().then(Instant::now);
-        let has_room = self.recording.as_ref().is_none_or(|recording| recording.has_room(length));
+        let has_space = self.recording.as_ref().is_none_or(|recording| recording.has_space(length));
         let mut number = None;
         let mut problems = Vec::new();
-        let (body, whole) = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY && has_room {
+        let (body, whole) = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY && has_space {
             let mut bytes = Vec::with_capacity(length as usize);
             snapshot.read_to_end(&mut bytes)?;
             problems = snapshot.damage().to_vec();
@@ -404,7 +404,7 @@ impl TarSource {
     fn end_image(&mut self, is_whole: bool) {
         let Some(Imaging { report, blocked_since, path }) = self.imaging.take() else { return };
         self.outgoing.progress.pulse.follow_log(None);
-        // Of what stays open for a second pass, that will tell.
+        // If it stays open for a second pass, that reports it.
         if self.recording.is_none() {
             self.gathered.findings.warn_all(pulse::about_log(&self.current, &path));
         }
@@ -468,7 +468,7 @@ impl TarSource {
     }
 
     fn note(&mut self, trouble: &Trouble) {
-        // Of what was written to, the pass that is sent will tell.
+        // The pass that is sent reports what was written to.
         if self.recording.is_none() || *trouble != Trouble::Torn {
             note(&mut self.gathered.findings, &self.current, self.body_size, trouble);
         }

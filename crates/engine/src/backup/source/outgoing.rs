@@ -14,8 +14,7 @@ pub(super) trait Members {
     /// Whether the body of a member is under way.
     fn has_body(&self) -> bool;
 
-    /// Begins the next member, or none if there is a reason to pass it by; says by [`Outgoing::end`] that there are no
-    /// more.
+    /// Begins the next member, or none if there is a reason to skip it; [`Outgoing::end`] says that there are no more.
     fn advance(&mut self);
 
     /// Fills some of `buffer` from the body under way; 0 when it is through. Never fails.

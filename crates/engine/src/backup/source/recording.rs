@@ -159,7 +159,7 @@ impl Recording {
     }
 
     /// Whether so many bytes more would be kept.
-    pub(super) fn has_room(&self, length: u64) -> bool {
+    pub(super) fn has_space(&self, length: u64) -> bool {
         self.kept.len() as u64 + length <= MOST_KEPT as u64
     }
 

@@ -18,7 +18,7 @@ const HEAD: u64 = 64 << 10;
 /// What the system calls a block in a file's metadata.
 const BLOCK: u64 = 512;
 
-/// When a file was last written to, as far as its file system tells.
+/// When a file was last written to, as far as its file system says.
 pub(crate) type Modified = (i64, i64);
 
 pub(crate) fn modified(metadata: &Metadata) -> Modified {

@@ -137,12 +137,12 @@ fn whatever_replaces_a_listed_file_the_tar_continues_and_it_is_reported() {
                 (Status::Complete, 0, 0),
                 "{what}: {skipped:?} {warnings:?}"
             ),
-            Says::Note(words) => assert!(
-                status == Status::Complete && warnings.iter().any(|warning| warning.contains(words)),
+            Says::Note(text) => assert!(
+                status == Status::Complete && warnings.iter().any(|warning| warning.contains(text)),
                 "{what}: {warnings:?}"
             ),
-            Says::Fault(words) => assert!(
-                status == Status::Incomplete && skipped.iter().any(|skipped| skipped.reason.contains(words)),
+            Says::Fault(text) => assert!(
+                status == Status::Incomplete && skipped.iter().any(|skipped| skipped.reason.contains(text)),
                 "{what}: {skipped:?}"
             ),
         }
@@ -211,7 +211,7 @@ fn directories_that_change_under_the_walk_end_in_steps_that_tell() {
         fs::remove_dir_all(directory).unwrap();
         fs::write(directory, "").unwrap();
     };
-    for (change, words) in [(gone, ""), (file, "not a directory")] {
+    for (change, text) in [(gone, ""), (file, "not a directory")] {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("a/b");
         fs::create_dir_all(&inner).unwrap();
@@ -221,9 +221,9 @@ fn directories_that_change_under_the_walk_end_in_steps_that_tell() {
         assert!(walk.by_ref().any(|step| listed(Some(step))));
         change(&inner);
         match walk.next() {
-            Some(Step::Vanished { relative }) => assert!(relative == b"a/b/c" && words.is_empty()),
+            Some(Step::Vanished { relative }) => assert!(relative == b"a/b/c" && text.is_empty()),
             Some(Step::Lost { relative, reason }) => {
-                assert!(relative == b"a/b/c" && reason.contains(words), "{reason}");
+                assert!(relative == b"a/b/c" && reason.contains(text), "{reason}");
             }
             other => panic!("{other:?}"),
         }

@@ -206,7 +206,9 @@ impl Inner {
                 })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
-            Request::Sweep => Reply::Swept { count: store.remove_abandoned().await.map_err(|error| refused(&error))? },
+            Request::RemoveAbandoned => {
+                Reply::Removed { count: store.remove_abandoned().await.map_err(|error| refused(&error))? }
+            }
             Request::List => {
                 let entries = store.list().await.map_err(|error| refused(&error))?;
                 return listed(&entries.into_iter().map(convert::object).collect::<Vec<Object>>());
@@ -356,7 +358,7 @@ impl Inner {
             Admitted::Known(reply) => return Ok((reply, Bytes::new())),
             Admitted::Fresh(beginning) => beginning,
         };
-        self.room(&expected).await?;
+        self.check_space(&expected).await?;
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
         let destination = self.store.label();
         let record = Record {
@@ -376,14 +378,14 @@ impl Inner {
     }
 
     /// Nobody should send for hours what can't be kept.
-    async fn room(&self, expected: &Expected) -> Result<(), Refusal> {
+    async fn check_space(&self, expected: &Expected) -> Result<(), Refusal> {
         if let (Some(needed), Ok(Some(free))) = (expected.needs(), self.store.space().await)
             && needed > free
         {
             let missing = needed - free;
             return Err(Refusal::new(
                 RefusalKind::Full { missing: Some(missing) },
-                format!("the receiver lacks room for {} MB more", missing.div_ceil(1_000_000)),
+                format!("the receiver lacks {} MB of free space", missing.div_ceil(1_000_000)),
             ));
         }
         Ok(())
@@ -438,7 +440,8 @@ impl Inner {
         });
     }
 
-    /// Before anything is started; tells of an upload that was started before. What is being started counts as well.
+    /// Checked before anything is started; returns an upload that was started before. One that is being started counts
+    /// as well.
     async fn admit(&self, owner: Fingerprint, upload: &str, name: &str) -> Result<Admitted<'_>, Refusal> {
         self.checked_archive(name)?;
         if !owner::is_temporary(upload) || upload.len() > 128 {
@@ -477,7 +480,7 @@ impl Inner {
             Admitted::Known(reply) => return Ok((reply, Bytes::new())),
             Admitted::Fresh(beginning) => beginning,
         };
-        self.room(&task.expected).await?;
+        self.check_space(&task.expected).await?;
         if !self.has_free_hands() {
             return Err(Refusal::new(
                 RefusalKind::Passing { after: None },

@@ -26,7 +26,7 @@ impl Inner {
         self.reported(put, &mut state, peer)
     }
 
-    /// Memory for a part. When there is none, parts that have stopped coming give theirs back.
+    /// Memory for a part. If there is none, parts that have stopped coming give theirs back.
     fn memory_for(&self, length: u64) -> Result<OwnedSemaphorePermit, Refusal> {
         let grains = length.div_ceil(GRAIN) as u32;
         let take = || Arc::clone(&self.memory).try_acquire_many_owned(grains).ok();
