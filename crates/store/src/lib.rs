@@ -49,6 +49,7 @@ pub mod sftp;
 pub mod small;
 pub mod stdout;
 pub mod store;
+pub mod streamed;
 mod tuning;
 pub mod webdav;
 

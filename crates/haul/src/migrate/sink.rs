@@ -2,20 +2,18 @@
 //! resume. After a break, Haul asks whether the archive arrived after all; if not, it sends all of it again.
 
 use std::{
-    convert::Infallible,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream;
 use homeassistant::{Arrival, Error, Kind as Cause, Progress};
-use store::{Abilities, Checked, Completed, Expected, Kind, Operation, Part, Placement, Sink, StoreError, Upload};
-use tokio::{
-    sync::{Mutex as Waiting, mpsc},
-    task::JoinHandle,
+use store::{
+    Abilities, Checked, Completed, Expected, Kind, Operation, Part, Placement, Sink, StoreError, Upload,
+    streamed::{self, Broken, StreamedUpload},
 };
+use tokio::sync::Mutex as Waiting;
 
 use super::target::Target;
 use crate::text;
@@ -150,14 +148,15 @@ impl Sink for HomeAssistantSink {
         if !is_there {
             self.check_space(&known).await?;
         }
-        let state = if is_there { State::Complete } else { State::Fresh };
+        // Whatever comes is then ignored.
+        let upload = if is_there { StreamedUpload::completed(u64::MAX) } else { StreamedUpload::default() };
         let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));
         Ok(Box::new(HomeAssistantUpload {
             target,
             ledger,
             name: name.to_owned(),
             expected: known,
-            state: Waiting::new(state),
+            upload: Waiting::new(upload),
         }))
     }
 }
@@ -168,36 +167,12 @@ struct HomeAssistantUpload {
     ledger: Arc<Ledger>,
     name: String,
     expected: homeassistant::Expected,
-    state: Waiting<State>,
-}
-
-enum State {
-    Fresh,
-    Open(Transfer),
-    // Also when it was there before this upload: whatever comes is let pass.
-    Complete,
-    Broken,
-}
-
-/// The request under way. Dropping it breaks the request off.
-struct Transfer {
-    pieces: mpsc::Sender<Result<Bytes, Infallible>>,
-    answer: JoinHandle<Result<String, Error>>,
-    taken: u64,
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        self.answer.abort();
-    }
+    upload: Waiting<StreamedUpload<String, Error>>,
 }
 
 impl HomeAssistantUpload {
-    fn open(&self) -> Transfer {
-        let (pieces, incoming) = mpsc::channel(1);
-        let body =
-            stream::unfold(incoming, |mut incoming| async { incoming.recv().await.map(|piece| (piece, incoming)) });
-        // The file's end is announced by its length; a channel that closes early is noticed by that.
+    /// The request; it waits for its bytes.
+    fn send(&self, body: streamed::Body) -> impl Future<Output = Result<String, Error>> + Send + 'static {
         let upload = homeassistant::Upload {
             file_name: self.name.clone(),
             length: self.expected.size,
@@ -205,39 +180,9 @@ impl HomeAssistantUpload {
             progress: Progress::default(),
         };
         let target = Arc::clone(&self.target);
-        let answer = tokio::spawn(async move { target.upload(upload).await });
         let mut account = self.ledger.account();
         (account.is_on_its_way, account.is_all_sent) = (true, false);
-        Transfer { pieces, answer, taken: 0 }
-    }
-
-    /// Feeds what the request does not have yet, and after the last part waits for the answer.
-    async fn feed(transfer: &mut Transfer, part: &Part, ledger: &Ledger) -> Result<Option<String>, Option<Error>> {
-        let rest = part.data.skip(transfer.taken.saturating_sub(part.offset));
-        for piece in rest.pieces() {
-            let length = piece.len() as u64;
-            part.activity.pass(length).await;
-            tokio::select! {
-                biased;
-                early = &mut transfer.answer => return Err(early.ok().and_then(Result::err)),
-                sent = transfer.pieces.send(Ok(piece.clone())) => if sent.is_err() {
-                    return Err((&mut transfer.answer).await.ok().and_then(Result::err));
-                },
-            }
-            transfer.taken += length;
-            part.activity.touch();
-        }
-        if !part.last {
-            return Ok(None);
-        }
-        // The body ends when nobody holds the other end of its channel.
-        let (closed, _) = mpsc::channel(1);
-        transfer.pieces = closed;
-        ledger.account().is_all_sent = true;
-        match (&mut transfer.answer).await {
-            Ok(answer) => answer.map(Some).map_err(Some),
-            Err(_) => Err(None),
-        }
+        async move { target.upload(upload).await }
     }
 
     /// Whether it arrived although no answer did.
@@ -253,31 +198,31 @@ impl HomeAssistantUpload {
         None
     }
 
-    async fn advance(&self, state: &mut State, part: &Part) -> Result<(), StoreError> {
-        match state {
-            State::Complete => return Ok(()),
-            State::Broken => return Err(self.lost("the upload broke off and can't be resumed")),
-            State::Fresh => *state = State::Open(self.open()),
-            State::Open(_) => {}
-        }
-        let State::Open(transfer) = state else { return Ok(()) };
-        let error = match Self::feed(transfer, part, &self.ledger).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(backup_id)) => {
-                self.ledger.account().backup_id = Some(backup_id);
-                *state = State::Complete;
-                return Ok(());
+    async fn advance(&self, upload: &mut StreamedUpload<String, Error>, part: &Part) -> Result<(), StoreError> {
+        let error = match upload.feed(part, |body| self.send(body)).await {
+            Ok(true) if part.last => {
+                self.ledger.account().is_all_sent = true;
+                match upload.finish().await {
+                    Ok(backup_id) => {
+                        self.ledger.account().backup_id = Some(backup_id);
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                }
             }
-            Err(error) => error,
+            Ok(_) => return Ok(()),
+            Err(Broken::Earlier) => return Err(self.lost("the upload broke off and can't be resumed")),
+            Err(Broken::Gap) => return Err(self.lost("the parts are not consecutive")),
+            Err(Broken::Answered(error)) => error,
         };
-        *state = State::Broken;
+        upload.break_off();
         let Some(error) = error else { return Err(self.lost("it answered before it had received everything")) };
         let is_all_sent = self.ledger.account().is_all_sent;
         // A proxy that lost patience while Home Assistant was reading, or a line that broke then.
         let may_be_there = is_all_sent && (error.is_transient() || matches!(error.kind, Cause::Proxy(_)));
         if may_be_there && let Some(backup_id) = self.arrived().await {
             self.ledger.account().backup_id = Some(backup_id);
-            *state = State::Complete;
+            *upload = StreamedUpload::completed(u64::MAX);
             return Ok(());
         }
         if !error.is_transient() {
@@ -298,8 +243,8 @@ impl HomeAssistantUpload {
 #[async_trait]
 impl Upload for HomeAssistantUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
-        let mut state = self.state.lock().await;
-        self.advance(&mut state, part).await
+        let mut upload = self.upload.lock().await;
+        self.advance(&mut upload, part).await
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
@@ -307,7 +252,7 @@ impl Upload for HomeAssistantUpload {
     }
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
-        if !matches!(*self.state.lock().await, State::Complete) {
+        if !self.upload.lock().await.is_complete() {
             return Err(self.lost("the upload broke off and can't be resumed"));
         }
         let expected = homeassistant::Expected { size: Some(completed.length), ..self.expected.clone() };
@@ -329,7 +274,7 @@ impl Upload for HomeAssistantUpload {
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
-        *self.state.lock().await = State::Broken;
+        self.upload.lock().await.break_off();
         Ok(())
     }
 }

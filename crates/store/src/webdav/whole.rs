@@ -2,20 +2,16 @@
 //! break.
 
 use std::{
-    io,
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream;
 use http::{Method, header::CONTENT_LENGTH};
 use reqwest::Body;
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::JoinHandle,
-};
+use tokio::sync::Mutex;
 
 use super::client::Client;
 use crate::{
@@ -23,10 +19,9 @@ use crate::{
     http as web, owner,
     parts::{Activity, Part},
     store::{Checked, Completed, Upload},
+    streamed::{self, Broken, StreamedUpload},
 };
 
-/// Bytes handed over at once.
-const CHUNK: u64 = 64 << 10;
 /// How long a server may need to notice that a request broke off, and how often to ask it.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,22 +34,7 @@ pub(crate) struct WholeUpload {
     name: String,
     temporary: String,
     exact: Option<u64>,
-    state: Mutex<State>,
-}
-
-enum State {
-    Fresh,
-    Open(Transfer),
-    Complete(u64),
-    // With the reason, for later callers.
-    Broken,
-}
-
-/// The request under way. Dropping it breaks the request off.
-struct Transfer {
-    pieces: mpsc::Sender<Piece>,
-    answer: JoinHandle<Result<(), Refused>>,
-    taken: u64,
+    upload: Mutex<StreamedUpload<(), Refused>>,
 }
 
 /// How a request ended badly.
@@ -70,17 +50,6 @@ impl From<StoreError> for Refused {
     }
 }
 
-enum Piece {
-    Bytes(Bytes),
-    End,
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        self.answer.abort();
-    }
-}
-
 impl WholeUpload {
     pub(crate) fn new(client: Arc<Client>, name: &str, exact: Option<u64>) -> Self {
         Self {
@@ -88,7 +57,7 @@ impl WholeUpload {
             temporary: client.shown(owner::temporary_name()),
             client,
             exact,
-            state: Mutex::new(State::Fresh),
+            upload: Mutex::default(),
         }
     }
 
@@ -96,16 +65,14 @@ impl WholeUpload {
         self.client.error(Operation::Write, Kind::Lost, reason)
     }
 
-    /// Starts the request; it waits for its bytes.
-    fn open(&self) -> Transfer {
-        let (pieces, incoming) = mpsc::channel(1);
+    /// The request; it waits for its bytes.
+    fn send(&self, body: streamed::Body) -> impl Future<Output = Result<(), Refused>> + Send + 'static {
         let client = Arc::clone(&self.client);
-        let mut request =
-            client.request(Method::PUT, client.child(&self.temporary)).body(Body::wrap_stream(body(incoming)));
+        let mut request = client.request(Method::PUT, client.child(&self.temporary)).body(Body::wrap_stream(body));
         if let Some(length) = self.exact {
             request = request.header(CONTENT_LENGTH, length);
         }
-        let answer = tokio::spawn(async move {
+        async move {
             let response =
                 request.send().await.map_err(|error| web::broken(client.label(), Operation::Write, &error))?;
             let may_work_on = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=529);
@@ -114,67 +81,19 @@ impl WholeUpload {
             } else {
                 Err(Refused { error: client.refusal(Operation::Write, response).await, may_work_on })
             }
-        });
-        Transfer { pieces, answer, taken: 0 }
-    }
-
-    /// Feeds what the request does not have yet.
-    async fn feed(&self, transfer: &mut Transfer, part: &Part) -> Result<(), StoreError> {
-        if !(part.offset..=part.end()).contains(&transfer.taken) {
-            return Err(self.lost("the parts are not consecutive"));
-        }
-        let mut rest = part.data.skip(transfer.taken - part.offset);
-        while !rest.is_empty() {
-            let piece = rest.take(CHUNK).to_bytes();
-            let length = piece.len() as u64;
-            part.activity.pass(length).await;
-            self.hand_over(transfer, piece, &part.activity).await?;
-            transfer.taken += length;
-            rest = rest.skip(length);
-        }
-        Ok(())
-    }
-
-    async fn hand_over(&self, transfer: &mut Transfer, piece: Bytes, activity: &Activity) -> Result<(), StoreError> {
-        let Transfer { pieces, answer, .. } = transfer;
-        let handed = async {
-            tokio::select! {
-                biased;
-                early = &mut *answer => Some(early),
-                taken = pieces.send(Piece::Bytes(piece)) => match taken {
-                    Ok(()) => None,
-                    // The connection let go of the body; the answer says why.
-                    Err(_) => Some(answer.await),
-                },
-            }
-        };
-        let early = web::quiet(self.client.label(), Operation::Write, activity, self.client.stall(), handed).await?;
-        activity.touch();
-        match early {
-            None => Ok(()),
-            Some(Ok(Err(refused))) => Err(refused.error),
-            Some(_) => Err(self.lost("it answered before it had received everything")),
         }
     }
 
-    /// Ends the body and waits for the answer. With an announced length, the answer may come before the end. If none
-    /// comes, or one that says nothing of the file, ask the server whether it has it.
-    async fn finish(&self, transfer: &mut Transfer, activity: &Activity) -> Result<(), StoreError> {
-        let (begun, length) = (Instant::now(), transfer.taken);
+    /// Waits for the answer. If none comes, or one that says nothing of the file, ask the server whether it has it.
+    async fn finish(&self, upload: &mut StreamedUpload<(), Refused>, activity: &Activity) -> Result<(), StoreError> {
+        let (begun, length) = (Instant::now(), upload.taken());
         let time = self.client.digesting(length);
         let _awaiting = activity.await_answer(time);
-        let Transfer { pieces, answer, .. } = transfer;
-        let ended = async {
-            tokio::select! {
-                biased;
-                early = &mut *answer => early,
-                _ = pieces.send(Piece::End) => answer.await,
-            }
-        };
-        let refused = match web::quiet(self.client.label(), Operation::Write, activity, time, ended).await {
-            Ok(Ok(Ok(()))) => return Ok(()),
-            Ok(Ok(Err(refused))) => refused,
-            Ok(Err(_)) => Refused::from(self.lost("the request ended without an answer")),
+        let ended = web::quiet(self.client.label(), Operation::Write, activity, time, upload.finish()).await;
+        let refused = match ended {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Some(refused))) => refused,
+            Ok(Err(None)) => Refused::from(self.lost("the request ended without an answer")),
             Err(error) => Refused::from(error),
         };
         if !(refused.error.is_transient()
@@ -182,6 +101,7 @@ impl WholeUpload {
         {
             return Err(refused.error);
         }
+        *upload = StreamedUpload::completed(length);
         Ok(())
     }
 
@@ -202,64 +122,52 @@ impl WholeUpload {
         Ok(false)
     }
 
-    /// Any failure ends this upload; what is transient elsewhere means here that it starts over.
-    fn broken(state: &mut State, error: StoreError) -> StoreError {
-        *state = State::Broken;
-        if !error.is_transient() {
-            return error;
+    async fn advance(&self, upload: &mut StreamedUpload<(), Refused>, part: &Part) -> Result<(), StoreError> {
+        let fed = upload.feed(part, |body| self.send(body));
+        let fed = web::quiet(self.client.label(), Operation::Write, &part.activity, self.client.stall(), fed).await?;
+        let is_open = fed.map_err(|broken| match broken {
+            Broken::Earlier => self.lost("the request broke off and can't be resumed"),
+            Broken::Gap => self.lost("the parts are not consecutive"),
+            Broken::Answered(Some(refused)) => refused.error,
+            Broken::Answered(None) => self.lost("it answered before it had received everything"),
+        })?;
+        if !is_open || !part.last {
+            return Ok(());
         }
-        match error {
-            StoreError::Remote(mut error) => {
-                error.kind = Kind::Lost;
-                StoreError::Remote(error)
-            }
-            other => other,
+        if let Some(exact) = self.exact.filter(|exact| *exact != upload.taken()) {
+            return Err(self.client.error(
+                Operation::Write,
+                Kind::Mismatch,
+                format!("got {} bytes instead of the {exact} announced", upload.taken()),
+            ));
         }
-    }
-
-    async fn advance(&self, state: &mut State, part: &Part) -> Result<(), StoreError> {
-        match state {
-            State::Complete(length) if part.end() <= *length => return Ok(()),
-            State::Complete(_) | State::Broken => return Err(self.lost("the request broke off and can't be resumed")),
-            State::Fresh => *state = State::Open(self.open()),
-            State::Open(_) => (),
-        }
-        let State::Open(transfer) = state else { return Ok(()) };
-        self.feed(transfer, part).await?;
-        if part.last {
-            if let Some(exact) = self.exact.filter(|exact| *exact != transfer.taken) {
-                return Err(self.client.error(
-                    Operation::Write,
-                    Kind::Mismatch,
-                    format!("got {} bytes instead of the {exact} announced", transfer.taken),
-                ));
-            }
-            self.finish(transfer, &part.activity).await?;
-            *state = State::Complete(transfer.taken);
-        }
-        Ok(())
+        self.finish(upload, &part.activity).await
     }
 }
 
-/// The request's body. If nobody feeds it any more before its end, it fails, so that the server can't take a piece for
-/// the whole.
-fn body(incoming: mpsc::Receiver<Piece>) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some(incoming), |incoming| async {
-        let mut incoming = incoming?;
-        match incoming.recv().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(incoming))),
-            Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the upload was aborted")), None)),
+/// Any failure ends this upload; what is transient elsewhere means here that it starts over.
+fn final_error(error: StoreError) -> StoreError {
+    if !error.is_transient() {
+        return error;
+    }
+    match error {
+        StoreError::Remote(mut error) => {
+            error.kind = Kind::Lost;
+            StoreError::Remote(error)
         }
-    })
+        other => other,
+    }
 }
 
 #[async_trait]
 impl Upload for WholeUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
-        let mut state = self.state.lock().await;
-        let result = self.advance(&mut state, part).await;
-        result.map_err(|error| Self::broken(&mut state, error))
+        let mut upload = self.upload.lock().await;
+        let result = self.advance(&mut upload, part).await;
+        result.map_err(|error| {
+            upload.break_off();
+            final_error(error)
+        })
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
@@ -267,21 +175,21 @@ impl Upload for WholeUpload {
     }
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
-        let mut state = self.state.lock().await;
-        if matches!(*state, State::Fresh) && completed.length == 0 {
+        let mut upload = self.upload.lock().await;
+        if upload.is_fresh() && completed.length == 0 {
             self.client.put(Operation::Write, self.client.child(&self.temporary), Bytes::new()).await?;
-            *state = State::Complete(0);
+            *upload = StreamedUpload::completed(0);
         }
-        if !matches!(*state, State::Complete(_)) {
+        if !upload.is_complete() {
             return Err(self.lost("the request broke off and can't be resumed"));
         }
         self.client.publish(&self.temporary, &self.name, completed.length).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
-        let mut state = self.state.lock().await;
-        let ended = matches!(*state, State::Complete(_) | State::Fresh);
-        *state = State::Broken;
+        let mut upload = self.upload.lock().await;
+        let ended = upload.is_complete() || upload.is_fresh();
+        upload.break_off();
         let url = self.client.child(&self.temporary);
         self.client.delete(url.clone()).await?;
         if ended {
