@@ -348,6 +348,11 @@ fn leaked(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
+/// Whether the value of a destination's key is a path.
+fn is_path(key: &str) -> bool {
+    key.ends_with("_file") || key == "known_hosts"
+}
+
 fn usual_files() -> Vec<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = absolute("XDG_CONFIG_HOME").or_else(|| store::home_directory().map(|home| home.join(".config")));
@@ -446,7 +451,7 @@ impl File<'_> {
                         let known = COMMON.iter().chain(known).copied();
                         return Err(self.unknown(key.span().start, "key", name, known));
                     }
-                    settings.insert(name.to_owned(), if name.ends_with("_file") { self.resolved(&text) } else { text });
+                    settings.insert(name.to_owned(), if is_path(name) { self.resolved(&text) } else { text });
                 }
             }
         }
@@ -616,6 +621,13 @@ mod tests {
         assert_eq!(named.common.part_size, Some(8 << 20));
         assert_eq!(config.nearest_destination("naer"), Some("near"));
         assert_eq!(config.nearest_destination("photographs"), None);
+        let far = "[destinations.far]\nurl = \"sftp://me@nas/b\"\nkey_file = \"id\"\nknown_hosts = \"hosts\"";
+        let config = Config::parse(Path::new("/etc/haul/haul.toml"), far).unwrap();
+        let options = config.destination("far").unwrap().options.clone();
+        assert_eq!(
+            (options.get("key_file"), options.get("known_hosts")),
+            (Some("/etc/haul/id"), Some("/etc/haul/hosts"))
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Fixtures {
         }
         let why =
             made.map_or_else(|error| error.to_string(), |made| String::from_utf8_lossy(&made.stderr).trim().to_owned());
-        if env::var_os("CI").is_some() {
+        if env::var_os("CI").is_some() || env::var_os("HAUL_GOLDEN").is_some() {
             return Err(io::Error::other(format!("the fixtures can't be made: {why}")));
         }
         let last = why.lines().last().unwrap_or_default();

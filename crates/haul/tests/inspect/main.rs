@@ -17,7 +17,7 @@ use store::Cancellation;
 use testkit::{fixtures::Fixtures, wait};
 
 /// Every defect once at least. The exit code follows from the last lines.
-const SHOWN: [&str; 80] = [
+const SHOWN: &[&str] = &[
     "good-core-plain",
     "good-supervisor-style",
     "good-supervisor-style-v2",
@@ -115,9 +115,9 @@ fn plain(text: &str, path: &Path) -> String {
 
 #[test]
 fn every_defect_is_printed_in_plain_words() {
-    let Some(made) = Fixtures::make(&SHOWN).unwrap() else { return };
+    let Some(made) = Fixtures::make(SHOWN).unwrap() else { return };
     let mut words = String::new();
-    for name in SHOWN {
+    for &name in SHOWN {
         let path = made.path(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
         command

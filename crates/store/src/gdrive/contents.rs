@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    api::{Api, File},
+    client::{Api, File},
     folder::{Folder, Found, inside},
 };
 use crate::error::{Kind, Operation, StoreError};

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    api::{Api, File, quoted},
+    client::{Api, File, quoted},
     settings::Settings,
 };
 use crate::{

@@ -9,8 +9,8 @@
 //! | `contents` | what is in it, by id |
 //! | `upload` | one archive on its way |
 
-mod api;
 pub mod auth;
+mod client;
 mod contents;
 mod folder;
 mod settings;
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use self::{api::Api, contents::Contents, folder::Folder};
+use self::{client::Api, contents::Contents, folder::Folder};
 pub use settings::Settings;
 
 use crate::{

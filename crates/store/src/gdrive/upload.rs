@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{
-    api::{Api, FREE_SPACE_ADVICE, File},
+    client::{Api, FREE_SPACE_ADVICE, File},
     contents::Contents,
     folder::{Found, MOST_OF_A_PROPERTY},
 };

@@ -21,8 +21,8 @@ use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pending::{parent, refuse_existing, rename_without_replacing},
     sync_directory, synced,
+    upload::{parent, refuse_existing, rename_without_replacing},
 };
 use crate::{
     error::{Kind, Operation, StoreError},

@@ -5,8 +5,8 @@
 
 mod aligned;
 mod kept;
-mod pending;
 pub(crate) mod reserved;
+mod upload;
 mod writer;
 
 use std::{
@@ -24,9 +24,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use peer::disk::{sync_directory, synced};
-pub(crate) use pending::parent;
-pub use pending::{PendingFile, Published, is_temporary, remove_leftovers, rename_without_replacing};
 pub use reserved::Reserved;
+pub(crate) use upload::parent;
+pub use upload::{PendingFile, Published, is_temporary, remove_leftovers, rename_without_replacing};
 pub use writer::WriteMeter;
 
 use crate::{

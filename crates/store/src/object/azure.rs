@@ -6,8 +6,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use object_store::azure::{MicrosoftAzureBuilder, split_sas};
 
 use super::{
-    backend::{Backend, Wanted},
     blocks::Blocks,
+    settings::{Backend, Wanted},
     wire::Wire,
 };
 use crate::error::StoreError;

@@ -18,8 +18,8 @@ use object_store::{
 use percent_encoding::utf8_percent_encode;
 
 use super::{
+    error::{element, elements},
     multipart::{Arrived, KEPT, Listed, MARK, Multipart, Pending},
-    refusal::{element, elements},
     wire::{Call, Wire},
 };
 use crate::{

@@ -6,9 +6,9 @@ use url::Url;
 
 use super::{
     azure,
-    backend::{Backend, Wanted},
     bucket::Bucket,
     bucket_store, google, s3,
+    settings::{Backend, Wanted},
 };
 use crate::{
     context::{Context, Options, invalid},

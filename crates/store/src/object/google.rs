@@ -9,8 +9,8 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use serde::Deserialize;
 
 use super::{
-    backend::{Backend, Wanted},
     multipart::{MOST_PARTS, Numbered, Signer},
+    settings::{Backend, Wanted},
     wire::Wire,
 };
 use crate::error::StoreError;

@@ -21,17 +21,17 @@
 
 mod abandoned;
 mod azure;
-mod backend;
 mod blocks;
 mod bucket;
 mod bucket_store;
 mod claim;
 mod connect;
+mod error;
 mod google;
 mod multipart;
 mod profile;
-mod refusal;
 mod s3;
+mod settings;
 mod upload;
 mod wire;
 

@@ -27,7 +27,7 @@ use object_store::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    refusal::{element, elements},
+    error::{element, elements},
     wire::{Call, Wire},
 };
 use crate::{

@@ -8,9 +8,9 @@ use std::{
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::{
-    backend::{Backend, Wanted},
     multipart::{MOST_PARTS, Numbered, Signer},
     profile,
+    settings::{Backend, Wanted},
     wire::Wire,
 };
 use crate::error::StoreError;

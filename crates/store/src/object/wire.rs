@@ -15,7 +15,7 @@ use object_store::{
     client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService},
 };
 
-use super::refusal;
+use super::error;
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
@@ -184,14 +184,14 @@ impl Wire {
         let body = http::read_body(&self.destination, call.operation, answer, LONGEST_ANSWER, self.stall)
             .await
             .map_err(|error| call.refuse(error))?;
-        if !status.is_success() || refusal::hides_in_success(&parts.method, &body) {
-            let error = refusal::understand(&self.destination, call.operation, own, status, &headers, &body);
+        if !status.is_success() || error::hides_in_success(&parts.method, &body) {
+            let error = error::understand(&self.destination, call.operation, own, status, &headers, &body);
             if status.is_success() {
                 return Err(call.refuse(error));
             }
             call.refuse(error);
         }
-        if own && status.is_success() && refusal::is_foreign(&parts.method, &query, &headers, &body) {
+        if own && status.is_success() && error::is_foreign(&parts.method, &query, &headers, &body) {
             let error =
                 self.error(call.operation, Kind::Protocol, format!("what answers there is not {}", self.kind()));
             return Err(call.refuse(

@@ -13,7 +13,7 @@ use russh::{
     keys::{self, HashAlg, PrivateKey, PrivateKeyWithHashAlg, agent::AgentIdentity, agent::client::AgentClient},
 };
 
-use super::target::Target;
+use super::settings::Target;
 use crate::{
     cancellation::Cancellation,
     context::{Context, Options, invalid},

@@ -4,14 +4,14 @@
 //! compares the size and renames without replacing. A connection that breaks is made again by the next call, which
 //! looks how far the file came. `~/.ssh/config` is not read: what matters of it are options here ([`KEYS`]).
 //!
-//! `target` reads the address, `trust` decides about the host's key, `login` logs in, `connection` keeps the
-//! connection, `fault` translates failures, `upload` is one upload.
+//! `settings` reads the address, `trust` decides about the host's key, `login` logs in, `client` keeps the
+//! connection, `error` translates failures, `upload` is one upload.
 
-mod connection;
-mod fault;
+mod client;
+mod error;
 mod login;
+mod settings;
 mod shared;
-mod target;
 mod trust;
 mod upload;
 
@@ -31,10 +31,10 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use url::Url;
 
 use self::{
-    connection::ConnectionPool,
-    fault::Fault,
+    client::ConnectionPool,
+    error::Fault,
+    settings::Target,
     shared::{Shared, modified},
-    target::Target,
     upload::SftpUpload,
 };
 use crate::{
@@ -152,7 +152,7 @@ impl Store for Sftp {
         let pieces = starts.map(|from| connection.read_exactly(&handle, from..range.end.min(from + step)));
         let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
         let result = stream::iter(pieces.collect::<Vec<_>>())
-            .buffered(connection::UNDER_WAY)
+            .buffered(client::UNDER_WAY)
             .try_for_each(|piece| {
                 bytes.extend_from_slice(&piece);
                 std::future::ready(Ok(()))

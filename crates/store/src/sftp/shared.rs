@@ -8,9 +8,9 @@ use std::{
 use russh_sftp::protocol::FileAttributes;
 
 use super::{
-    connection::{Connection, ConnectionPool},
-    fault::Fault,
-    target,
+    client::{Connection, ConnectionPool},
+    error::Fault,
+    settings,
 };
 use crate::{
     error::{Kind, Operation, StoreError},
@@ -122,7 +122,7 @@ impl Shared {
             return None;
         }
         // Also of the parent: the directory may still be to be made.
-        for path in [self.directory.as_str(), target::parent(&self.directory)] {
+        for path in [self.directory.as_str(), settings::parent(&self.directory)] {
             if let Ok(found) = connection.ask(connection.sftp.statvfs(path)).await {
                 return Some(found.blocks_avail.saturating_mul(found.fragment_size));
             }

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::{Algorithm, HashAlg, PublicKey, parse_public_key_base64};
 use sha1::Sha1;
 
-use super::target::Target;
+use super::settings::Target;
 use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},

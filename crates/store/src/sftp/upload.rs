@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{
-    connection::{Connection, STEP, UNDER_WAY},
-    fault::Fault,
+    client::{Connection, STEP, UNDER_WAY},
+    error::Fault,
     shared::Shared,
 };
 use crate::{

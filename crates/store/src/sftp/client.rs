@@ -26,7 +26,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{fault::Fault, login::Login, target, target::Target, trust::Trust};
+use super::{
+    error::Fault,
+    login::Login,
+    settings::{self, Target},
+    trust::Trust,
+};
 use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError, reason},
@@ -456,7 +461,7 @@ impl ConnectionPool {
         match connection.ask(connection.sftp.stat(&path)).await {
             Ok(found) if found.attrs.is_dir() => Ok(path),
             Ok(_) => Err(nowhere(&format!("{path} is not a directory")).advise(make_it)),
-            Err(Fault::Missing) => match connection.ask(connection.sftp.stat(target::parent(&path))).await {
+            Err(Fault::Missing) => match connection.ask(connection.sftp.stat(settings::parent(&path))).await {
                 Ok(found) if found.attrs.is_dir() => Ok(path),
                 Ok(_) | Err(Fault::Missing) => {
                     let advice = self
