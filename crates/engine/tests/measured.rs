@@ -432,6 +432,26 @@ fn a_broken_line_gets_the_same_archive_again_without_measuring() {
 }
 
 #[test]
+fn a_line_that_breaks_in_the_middle_of_a_database_gets_the_same_image_again() {
+    let home = Home::new();
+    let path = home.config().join("other.db");
+    sql(&path, "pragma journal_mode=wal;create table t(x);insert into t values (randomblob(45000000))");
+    let line = Line::new(home.0.path().join("out"), move |number| {
+        sql(&path, &format!("insert into t values ('sending {number}')"));
+    });
+    // Long before its end, so that what is read ahead of the line ends inside it.
+    let line = line.losing(2, 2 << 20);
+    let announced = line.announced();
+    let report = send(home.options(), line).unwrap();
+    home.assert_good(None);
+    assert_eq!(report.status, Status::Complete, "{:?}", report.skipped);
+    let announced = announced.lock().unwrap();
+    assert!(announced.len() == 3 && announced.iter().all(|length| *length == announced[0]), "{announced:?}");
+    let image = &home.restored("sent.tar", None)[Path::new("other.db")];
+    assert!(!image.windows(8).any(|bytes| bytes == b"sending "));
+}
+
+#[test]
 fn two_names_of_one_database_are_both_sent() {
     let home = Home::sample();
     let database = home.config().join("zigbee.db");

@@ -114,6 +114,10 @@ fn interruption() -> Result<Cancellation, Failure> {
         }
     });
     watching.map_err(cannot)?;
+    if cancel.is_cancelled() {
+        // The signal came before anybody watched.
+        cancel.cancel();
+    }
     output::heed(&cancel);
     Ok(cancel)
 }

@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, fstat},
+};
 use serde::Serialize;
 use store::Cancellation;
 
@@ -86,7 +89,8 @@ pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
         return Ok(true);
     }
     let mut out = stdout().lock();
-    for piece in bytes.chunks(PIPE) {
+    let is_file = fstat(&out).is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_file());
+    for piece in bytes.chunks(if is_file { bytes.len().max(1) } else { PIPE }) {
         if !is_taken(&out).map_err(|error| unwritable(&error))? {
             return Err(Failure::new(INTERRUPTED, "interrupted"));
         }

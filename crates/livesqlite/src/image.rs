@@ -128,6 +128,7 @@ impl Image {
     fn compose(&mut self, first: u64, end: u64, out: &mut [u8]) -> io::Result<()> {
         let size = self.page_size as usize;
         let out_pages = out.len() / size;
+        debug_assert!(end - first <= out_pages as u64);
         let at = |page: u64| at_most(page - first, out_pages) * size;
         let mut next = first;
         while next < end {

@@ -85,7 +85,9 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) ->
     renew_when_asked(&gate);
     network.bridge.spawn(async move {
         loop {
-            receiver.tidy().await;
+            let receiver = receiver.clone();
+            // On its own: a destination that never answers must not end all later ones.
+            tokio::spawn(async move { receiver.tidy().await });
             tokio::time::sleep(TIDY).await;
         }
     });

@@ -92,7 +92,7 @@ impl<'a> Replay<'a> {
     /// What was found in this pass and the recorded one.
     pub(crate) fn finish(mut self) -> Findings {
         self.findings.warn_all(self.recording.databases.iter().filter_map(Database::about_log));
-        self.findings
+        std::mem::take(&mut self.findings)
     }
 
     fn image(&mut self, number: usize, entry: &Entry) -> Body {
@@ -206,6 +206,19 @@ impl<'a> Replay<'a> {
             && let Some(since) = database.release()
         {
             tell_of_wait(&mut self.findings, &entry.relative, since.elapsed());
+        }
+    }
+}
+
+/// A sending that breaks off in the middle of an image leaves the snapshot to the next one.
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::replace(&mut self.bytes, Bytes::Body(Body::Empty));
+        if let (Bytes::Body(Body::Image { snapshot, .. }), Some(Content::Image(number))) =
+            (bytes, self.entry.as_ref().map(|entry| entry.content))
+            && let Some(database) = self.recording.databases.get_mut(number)
+        {
+            database.snapshot = Some(snapshot);
         }
     }
 }
