@@ -36,7 +36,7 @@ FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 .PHONY: help demo build install test test-fast test-arm64 lint deps format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
 
 demo: build ## Back up a running sample installation, verify it, restore it, and compare
 	target/release/haul demo

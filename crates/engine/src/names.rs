@@ -21,8 +21,8 @@ pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as
-/// new.
+/// The maximum number of names that are remembered, in a table of 36 MiB (54 MiB while it grows to that). Further names
+/// count as new.
 const MOST: usize = 7 << 19;
 
 /// The names met so far.

@@ -10,6 +10,7 @@
 //! - [`settings`] checks whether the bytes of Home Assistant's own settings files can be right.
 //! - [`readers`] says what each of Home Assistant's readers does with an archive, and why.
 //! - [`problem`] is how any of them says that something is wrong.
+//! - [`format`] recognises formats by their first bytes, [`read_at`] reads a part of something larger.
 
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
 

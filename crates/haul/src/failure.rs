@@ -217,19 +217,17 @@ impl From<RestoreError> for Failure {
         let failure = match error {
             RestoreError::Open(error) => error.into(),
             RestoreError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
-            RestoreError::NoConfig => Self::new(DAMAGED, message).hint(
-                "a backup of add-ons or folders alone does not \
-                include it",
-            ),
+            RestoreError::NoConfig => {
+                Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone does not include it")
+            }
             RestoreError::Damaged { .. } => Self::new(DAMAGED, message).hint(
                 "nothing was changed; `haul verify` lists everything that is wrong, \
                     and --only may still restore single files",
             ),
             RestoreError::Pattern(_) => misused("* matches anything within one name, ** any directories"),
-            RestoreError::NothingMatched { .. } => misused(
-                "patterns are relative to the config directory, for example \
-                '.storage/core.*'",
-            ),
+            RestoreError::NothingMatched { .. } => {
+                misused("patterns are relative to the config directory, for example '.storage/core.*'")
+            }
             RestoreError::NotEmpty(_) => misused(
                 "give a new or empty directory, or use --replace to replace its content (Haul keeps the old \
                     content beside it)",
@@ -249,8 +247,7 @@ impl From<RestoreError> for Failure {
                     .map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes())))
                     .collect();
                 failed(&format!(
-                    "nothing was changed; unmount first ({}), restore, and mount \
-                    again",
+                    "nothing was changed; unmount first ({}), restore, and mount again",
                     commands.join(", ")
                 ))
             }
@@ -258,19 +255,15 @@ impl From<RestoreError> for Failure {
             RestoreError::Stranded { kept: Some(kept), .. } => {
                 failed(&format!("the previous content is in {}: move it back once the disk works again", shown(&kept)))
             }
-            RestoreError::Stranded { kept: None, .. } => failed(
-                "some of the archive's files may be there: check the \
-                disk, then restore again",
-            ),
-            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!(
-                "check the disk; the previous \
-                content is kept as {}",
-                shown(&kept)
-            )),
-            RestoreError::Unconfirmed { kept: None, .. } => failed(
-                "check the disk before you rely on the restored \
-                files",
-            ),
+            RestoreError::Stranded { kept: None, .. } => {
+                failed("some of the archive's files may be there: check the disk, then restore again")
+            }
+            RestoreError::Unconfirmed { kept: Some(kept), .. } => {
+                failed(&format!("check the disk; the previous content is kept as {}", shown(&kept)))
+            }
+            RestoreError::Unconfirmed { kept: None, .. } => {
+                failed("check the disk before you rely on the restored files")
+            }
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("free some space there; nothing was changed"),

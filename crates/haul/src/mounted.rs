@@ -1,8 +1,8 @@
-//! Directories that should be on their own disk or share. If that is not mounted, the directory below the mount point
-//! would take the backups: they would fill the wrong disk, and be hidden once the mount is back.
+//! Refuses a directory whose disk or share is not mounted. Otherwise the directory below the mount point would take the
+//! backups: they would fill the wrong disk, and be hidden once the mount is back.
 //!
-//! Told by `/etc/fstab`, by `must_be_mounted` in `haul.toml`, and by what was seen earlier: which mount held the
-//! directory when a backup arrived there is kept in the state directory.
+//! Three sources show what should be mounted: `/etc/fstab`, `must_be_mounted` in `haul.toml`, and the state directory,
+//! which records the mount that held a directory when a backup arrived there.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! Ctrl-C ends a command, whatever it waits for. Each test sees that it waits, and hangs if the signal wakes nobody.
 //!
-//! Beside what they are about, others look at: a locked database and a password from a pipe (`command_line`), a place
-//! that says nothing (`commands`), uploads (`remote`, `destinations`), all that a move waits for (`migrate`).
+//! Other tests cover a locked database and a password from a pipe (`command_line`), a destination that says nothing
+//! (`commands`), uploads (`remote`, `destinations`), and everything that a migration waits for (`migrate`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/receiving.rs"]

@@ -43,7 +43,7 @@ impl fmt::Display for Operation {
 pub enum Kind {
     /// Nothing answers. May pass.
     Unreachable,
-    /// The line broke or fell silent with something under way, which may have arrived. May pass.
+    /// The connection broke or fell silent with something under way, which may have arrived. May pass.
     Broken,
     /// Home Assistant is starting, or has another backup under way. May pass.
     Busy,

@@ -20,7 +20,8 @@
 //! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
 //! | `vendor`, `proxy` | which server answered instead, and which setting changes that |
-//! | `wire` | requests, silence, broken lines |
+//! | `wire` | requests, silence, broken connections |
+//! | `error`, `secret` | what failed and what to do about it; tokens and passwords |
 //! | `text` | what others say, made fit to be shown |
 //! | `timeouts` | how long to wait for what |
 

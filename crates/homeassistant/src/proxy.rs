@@ -235,9 +235,7 @@ impl Answer {
             ),
             404 => (
                 Kind::TooOld,
-                "it does not know this \
-                request"
-                    .to_owned(),
+                "it does not know this request".to_owned(),
                 "Home Assistant accepts backups since 2025.2: update it".to_owned(),
             ),
             413 => (
@@ -252,23 +250,18 @@ impl Answer {
             ),
             _ if said.contains("manager busy") => (
                 Kind::Busy,
-                "it is busy with another backup, upload or \
-                    restore"
-                    .to_owned(),
+                "it is busy with another backup, upload or restore".to_owned(),
                 "try again in a few minutes".to_owned(),
             ),
             500 if operation == Operation::Upload && said.contains(IN_TROUBLE) => (
                 Kind::Refused,
-                "Home Assistant can't read the upload as a \
-                    backup"
-                    .to_owned(),
+                "Home Assistant can't read the upload as a backup".to_owned(),
                 "its log says why, under Settings > System > Logs".to_owned(),
             ),
             500 if operation == Operation::Upload => (
                 Kind::Refused,
                 format!(
-                    "Home Assistant could not take the backup \
-                    ({})",
+                    "Home Assistant could not take the backup ({})",
                     if said.is_empty() { "without a reason" } else { &said }
                 ),
                 "its log says why, under Settings > System > Logs".to_owned(),

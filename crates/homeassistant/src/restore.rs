@@ -64,7 +64,7 @@ impl RestoreRequest {
 pub enum Begun {
     /// Home Assistant accepted.
     Said,
-    /// The line ended before an answer, as happens when it restarts at once. The restart shows what became of it.
+    /// The connection ended before an answer, as happens when it restarts at once. The restart shows what became of it.
     Unheard(Error),
 }
 

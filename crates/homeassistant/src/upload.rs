@@ -27,7 +27,7 @@ use crate::{
     wire::Wire,
 };
 
-/// Bytes handed to the connection at once: small enough that a slow line shows life.
+/// Bytes handed to the connection at once: few enough that even a slow connection shows progress.
 const CHUNK: usize = 64 << 10;
 /// How often a silent connection is checked.
 const LOOK: Duration = Duration::from_millis(500);

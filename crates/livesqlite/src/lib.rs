@@ -35,10 +35,10 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
+//! | `snapshot` | the public reader: how the database is opened, and when everything is released |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
 //! | `overlay` | databases for which SQLite would have to write or refuses to read: a WAL database that nobody has open, a hot rollback journal, a WAL on a read-only mount |
-//! | `image` | base file + replaced pages = bytes |
+//! | `image` | the main file and the pages that replace some of it, as one stream of bytes |
 //! | `watch` | a look at the pages as they pass: damage, and zeros for what is unused |
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
@@ -48,6 +48,8 @@
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files that nobody in this process may open |
 //! | `lock_wait` | how long to wait for a lock |
+//! | `header`, `page_set` | the database header; a set of page numbers |
+//! | `error` | why a database could not be opened |
 //! | `bounds` | narrowing a number |
 //! | `own_fd` | finding the descriptors that SQLite opened, and checking that its locks still hold |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |

@@ -40,7 +40,7 @@
 //! | `table` | where the pieces lie; the check of a table from an untrusted file |
 //! | `inflater` | any gzip member as a stream |
 //! | `pieces`, `indexed`, `range` | reading back by the table: one piece, all cores, the middle |
-//! | `read_at` | bytes that can be read at any place, which the caller brings |
+//! | `read_at` | bytes that can be read at any position; the caller brings them |
 //! | `format`, `error`, `meters` | the bytes around the deflate stream; errors; live counters |
 
 mod codec;

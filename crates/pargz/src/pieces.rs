@@ -134,8 +134,8 @@ impl PieceInflater {
             // One byte of space after the piece reveals data that should not be there.
             let mut beyond = [0];
             let full = filled == out.len();
-            let room = if full { &mut beyond[..] } else { &mut out[filled..] };
-            let step = self.step(&compressed[taken..], room, at)?;
+            let space = if full { &mut beyond[..] } else { &mut out[filled..] };
+            let step = self.step(&compressed[taken..], space, at)?;
             if step.ended || (full && step.produced > 0) {
                 return Err(InflateError::Corrupt { at });
             }
@@ -151,7 +151,7 @@ impl PieceInflater {
         }
     }
 
-    fn step(&mut self, input: &[u8], room: &mut [u8], at: u64) -> Result<Step, InflateError> {
-        self.decoder.inflate(input, room).map_err(|_| InflateError::Corrupt { at })
+    fn step(&mut self, input: &[u8], output: &mut [u8], at: u64) -> Result<Step, InflateError> {
+        self.decoder.inflate(input, output).map_err(|_| InflateError::Corrupt { at })
     }
 }

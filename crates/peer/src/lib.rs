@@ -14,6 +14,7 @@
 //! | `dial` | a connection to a name, by whichever of its addresses answers first |
 //! | `client`, `server` | the two ends |
 //! | `discover` | finding receivers on the local network |
+//! | `error` | why two machines could not talk to each other |
 
 mod client;
 pub mod code;

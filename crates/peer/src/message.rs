@@ -231,7 +231,7 @@ pub struct Abilities {
     pub md5: bool,
     /// Can be continued by another process.
     pub resumable: bool,
-    /// What is there can't be deleted over this line.
+    /// The sender can't delete what is there.
     #[serde(default)]
     pub append_only: bool,
     /// The receiver can make the archive itself ([`Request::Make`]).

@@ -36,7 +36,7 @@ impl Bridge {
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         match self.handle() {
             Some(handle) => handle.block_on(work),
-            // Only `drop` takes the runtime away, and `self` keeps that from event.
+            // Only `drop` takes the runtime away, and that can't happen while `self` is borrowed.
             None => unreachable!("the runtime lives as long as its bridge"),
         }
     }

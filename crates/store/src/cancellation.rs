@@ -1,4 +1,4 @@
-//! The user's word that it is enough, for everything that works or waits.
+//! Tells everything that works or waits that the user wants to stop.
 //!
 //! Work looks at it between two pieces. A wait never does: it is woken, on a runtime by the token, on a thread by
 //! [`Cancellation::on_cancel`].

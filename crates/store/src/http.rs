@@ -21,11 +21,11 @@ use crate::{
     tuning::Tuning,
 };
 
-/// Bytes handed to the connection at once: small enough that a slow line shows life.
+/// Bytes handed to the connection at once: few enough that even a slow connection shows progress.
 const CHUNK: usize = 64 << 10;
 /// More of an error's text than this is of no use to anybody.
 const MOST_OF_A_BODY: u64 = 64 << 10;
-/// A line that carries fewer bytes a second than this carries nothing.
+/// A connection that carries fewer bytes a second than this counts as silent.
 const DRIP: u64 = 256;
 /// No server may make us wait longer than this at once.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);

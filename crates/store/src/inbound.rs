@@ -107,7 +107,7 @@ impl RemoteFile {
         }
     }
 
-    /// `PLACE/NAME`; never holds a secret.
+    /// `DEST/NAME`; never holds a secret.
     pub fn label(&self) -> String {
         format!("{}/{}", self.shared.store.label().trim_end_matches('/'), self.shared.name)
     }

@@ -13,7 +13,9 @@
 //! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `outbound` | one archive to several destinations at once: parts, holding back, checking what arrived |
-//! | `retry` | trying again, and when to stop |
+//! | `retry`, `error`, `cancellation` | trying again, and when to stop; what failed; how the user stops everything |
+//! | `streamed` | one long request, for destinations that take an archive in one piece |
+//! | `files`, `secret` | opening files that may be something else; passwords, keys and tokens |
 //! | `inbound` | an object read like a file, by ranges |
 //! | `owner` | names of unfinished uploads, which show the next run what to remove |
 //! | `contract` | the rules that every kind of destination keeps, tried on a real one |

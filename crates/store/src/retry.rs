@@ -39,7 +39,7 @@ pub enum Pause {
     Answer,
 }
 
-/// The retry policy one destination has left. Cheap to clone; clones share it.
+/// The retry policy of one destination, and since when nothing has worked there. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct RetryPolicy {
     context: Context,
@@ -85,7 +85,7 @@ impl RetryPolicy {
         self.state().retries
     }
 
-    /// Repeats `attempt` until it succeeds, fails for good, or the retry policy ends.
+    /// Repeats `attempt` until it succeeds, fails for good, or nothing has worked for too long.
     pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         attempt: impl FnMut() -> F,

@@ -43,7 +43,7 @@ pub struct PartRules {
 }
 
 /// What a destination can do, and what it requires of its callers.
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the place")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent property of the destination")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// How bytes must come.

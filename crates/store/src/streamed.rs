@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::parts::Part;
 
-/// Bytes handed over at once: small enough that a slow line shows life.
+/// Bytes handed over at once: few enough that even a slow connection shows progress.
 const CHUNK: u64 = 64 << 10;
 
 /// The body of the request. If nobody feeds it any more before its end, it fails, so that the server can't mistake the

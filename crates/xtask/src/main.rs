@@ -29,8 +29,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("haul", &["engine", "habackup", "homeassistant", "peer", "sample", "store"]),
     ("xtask", &[]),
 ];
-/// Bytes are synchronous: sockets and their runtimes must not be used below these crates. The only connection is in
-/// `store`.
+/// These crates are synchronous: nothing below them may use sockets or a runtime. Only `store` connects the two.
 const SYNCHRONOUS: &[&str] = &["pargz", "livesqlite", "habackup", "sample"];
 /// These know `store`, and with it a runtime, but not by name.
 const UNAWARE: &[&str] = &["engine"];

@@ -32,7 +32,7 @@ use crate::{
 
 /// Of the measured length, and …
 const SLACK_PER_MILLE: u64 = 4;
-/// … for any archive: what filling may cost is 0.5 % and 64 KiB.
+/// … for any archive. docs/FORMAT.md names both bounds.
 const SLACK_AT_LEAST: u64 = 32 << 10;
 /// This part of the slack is never promised to changed blocks: zeros instead of a lost file may compress a little worse
 /// than the file.

@@ -50,7 +50,7 @@ use crate::{
     },
 };
 
-/// How often Haul starts an archive over because its only destination lost what it had received.
+/// How often Haul begins an archive at most, if its only destination loses what it has received.
 const BEGINNINGS: u32 = 5;
 
 /// Makes one archive. When this returns, every copy that arrived has its final name, whole and checked; nothing is left

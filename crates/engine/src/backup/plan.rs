@@ -157,11 +157,9 @@ fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ag
     match recorder {
         History::Elsewhere(note) | History::Unknown(note) => Some(note.clone()),
         History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
-        History::Here(path) if !has_history => Some(format!(
-            "this backup holds no history: the directory has no \
-            {}",
-            shown(path)
-        )),
+        History::Here(path) if !has_history => {
+            Some(format!("this backup holds no history: the directory has no {}", shown(path)))
+        }
         History::Here(path) => ages.idle().map(|days| {
             let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
             format!(

@@ -95,7 +95,7 @@ struct Database {
     problems: Vec<String>,
 }
 
-/// What stays in mind during the pass.
+/// The state of the first pass.
 #[derive(Default)]
 struct Pass {
     survey: Survey,

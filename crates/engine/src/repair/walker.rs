@@ -15,7 +15,7 @@ const KEPT: usize = (1 << 20) + 8 * BLOCK;
 /// An extended header that can't be read is searched for members up to this length: its size may be the damage.
 const SEARCHED: usize = 64 << 10;
 
-/// How many bytes before the current position are kept, to go back to a header.
+/// The bytes of an inner tar. It keeps what has passed since the last member, so that the walk can go back to a header.
 struct SparseTape<'a> {
     source: Box<dyn Read + Send + 'a>,
     /// Read before the source.

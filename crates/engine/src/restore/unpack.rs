@@ -1,5 +1,5 @@
 //! From the inner tar to the tree: which members belong to the config directory, which are wanted, and what becomes of
-//! each. `tree` writes safely, `open` reads the archive.
+//! each. `tree` writes safely, `crate::read` reads the archive.
 
 use std::{
     collections::BTreeSet,

@@ -97,12 +97,12 @@ const DAMAGE: [Defect; 11] = [
     Defect::InnerDamaged,
 ];
 
-/// Whether such a defect is one of what is around the members.
+/// Whether such a defect concerns only the archive's end or its index, and no member.
 pub(crate) fn is_of_wrapper(defect: Defect) -> bool {
     matches!(defect, Defect::OuterEnd | Defect::Index)
 }
 
-/// Whether such a defect is one of bytes that are not what was written.
+/// Whether such a defect means that bytes of the archive are not what was written.
 pub(crate) fn is_damage(defect: Defect) -> bool {
     DAMAGE.contains(&defect)
 }

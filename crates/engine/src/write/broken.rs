@@ -1,4 +1,4 @@
-//! Failures in the pipeline, before and after they get the archive's name.
+//! Why an attempt made no archive: what failed in the pipeline, and what that is for the user.
 
 use std::io;
 

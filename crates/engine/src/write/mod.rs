@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `layout` | how an archive's bytes are laid out |
-//! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
+//! | `pipeline` | connects compression, encryption, layout and destination, and measures the time of each |
 //! | `destination` | where an archive goes, what became of each copy |
 //! | `broken` | how an attempt ends that made no archive |
 

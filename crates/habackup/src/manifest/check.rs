@@ -79,8 +79,7 @@ impl Manifest {
         match self.slug() {
             Some("") => findings.notice("'slug' is empty; readers accept it anyway"),
             Some(slug) if slug.contains('/') => findings.refused(format!(
-                "'slug' is '{}', which cannot be a file name; Supervisor refuses the \
-                    upload",
+                "'slug' is '{}', which cannot be a file name; Supervisor refuses the upload",
                 shown(slug)
             )),
             _ => {}
@@ -179,10 +178,9 @@ impl Manifest {
                      list its backups, and Supervisor refuses this one",
                     shown(folder)
                 )),
-                Some(folder) if !seen.insert(folder) => findings.refused(format!(
-                    "'folders' lists '{folder}' twice; \
-                    Supervisor refuses the backup"
-                )),
+                Some(folder) if !seen.insert(folder) => {
+                    findings.refused(format!("'folders' lists '{folder}' twice; Supervisor refuses the backup"));
+                }
                 Some(_) => {}
             }
         }

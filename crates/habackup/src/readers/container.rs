@@ -173,9 +173,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         Shape::SealedUnknown => {
             let finding = new(
                 Defect::SecureTarVersion,
-                "it is encrypted with a SecureTar newer than \
-                    3"
-                .into(),
+                "it is encrypted with a SecureTar newer than 3".into(),
                 "a newer Home Assistant made it",
                 "use a newer Haul",
             );

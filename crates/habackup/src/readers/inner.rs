@@ -305,14 +305,7 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         )
         .at(path);
         found.push(
-            finding.all(
-                &Effect::Unnoticed(
-                    "the earlier content of a file that the archive holds \
-            twice"
-                        .into(),
-                ),
-                None,
-            ),
+            finding.all(&Effect::Unnoticed("the earlier content of a file that the archive holds twice".into()), None),
         );
     }
     for kind in [TooLong::Name, TooLong::Target] {

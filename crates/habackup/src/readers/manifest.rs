@@ -183,14 +183,8 @@ impl Listed<'_> {
                 Self::finding(Defect::Slug, "'slug' is empty; readers accept it anyway")
             }
             Some(Value::String(_)) | None => return,
-            Some(other) => Self::finding(
-                Defect::Slug,
-                format!(
-                    "'slug' is {other}, which is not a \
-                    string"
-                ),
-            )
-            .supervisor(LIST, INVALID),
+            Some(other) => Self::finding(Defect::Slug, format!("'slug' is {other}, which is not a string"))
+                .supervisor(LIST, INVALID),
         };
         self.push(finding);
     }
@@ -286,10 +280,8 @@ impl Listed<'_> {
             repositories.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(OFFICIAL_REPOSITORY)));
         let has_addons = self.fields.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty());
         if is_there && has_addons {
-            let what = format!(
-                "'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor already has as \
-                `core`"
-            );
+            let what =
+                format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor already has as `core`");
             let effect = Effect::Loses("the add-ons".into());
             self.push(
                 Self::finding(Defect::Repository, what)
@@ -312,8 +304,7 @@ impl Listed<'_> {
         let finding = Finding::new(
             Defect::SupervisorNewer,
             format!(
-                "it says that Supervisor {version} made the backup, but that version did not exist at the backup's \
-                date"
+                "it says that Supervisor {version} made the backup, but that version did not exist at the backup's date"
             ),
             "it was edited by hand, or the clock was wrong; Supervisor restores no backup from a newer Supervisor",
             "`haul repair` removes that field",

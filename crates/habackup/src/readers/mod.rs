@@ -10,7 +10,8 @@
 //! | `container` | which member holds the configuration, its encryption and compression, and whether its key opens it |
 //! | `inner` | the tar inside: where it ends too early, and members that no reader unpacks as they are |
 //! | `content` | what a configuration needs to come back as it was |
-//! | `sentences` | what readers do, in sentences |
+//! | `defect` | the names of all defects |
+//! | `sentences` | texts for findings and verdicts: what each reader does |
 //!
 //! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows in our tests (`tests/fixtures`).
 //! The rules of the other two come from the source of Home Assistant Core 2026.11 (`backup_restore.py`,

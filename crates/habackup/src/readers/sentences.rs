@@ -1,4 +1,4 @@
-//! What readers do, in sentences.
+//! Texts for findings and verdicts: what each reader does.
 
 use super::{Defect, Effect, Reader, Stage};
 

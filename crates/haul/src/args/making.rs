@@ -35,8 +35,7 @@ pub(crate) struct BackupArgs {
     /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
     pub(crate) config_dir: PathBuf,
     /// Destination: an existing directory (Haul names the file as Home Assistant does), NAME.tar, an address such as
-    /// s3://bucket/backups, a name from haul.toml, or
-    /// - for standard output; can be repeated
+    /// s3://bucket/backups, a name from haul.toml, or - for standard output; can be repeated
     #[arg(long, value_name = "DEST", required = true)]
     pub(crate) to: Vec<String>,
     #[command(flatten)]

@@ -14,7 +14,7 @@
 //! | `target` | the new one, fresh or with a token |
 //! | `sink` | the new one as a destination that takes one archive |
 //! | `pause` | the old one stopped, and started again whatever happens |
-//! | `words` | sentences |
+//! | `messages` | the sentences that combine several facts |
 
 pub(crate) mod messages;
 mod pause;

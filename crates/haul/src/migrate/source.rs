@@ -246,10 +246,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
             let (file, line, column) = (path.display(), error.line(), error.column());
             Err(Failure::new(
                 FAILED,
-                format!(
-                    "{file} is not in the form that Home Assistant writes (line {line}, \
-                column {column})"
-                ),
+                format!("{file} is not in the form that Home Assistant writes (line {line}, column {column})"),
             )
             .hint(
                 "Home Assistant itself would set it aside and start fresh; `haul restore` brings the file back \

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`auth`] | signing in, the file that keeps it, access tokens |
 //! | `settings` | keys, environment, where the servers are |
-//! | `api` | single calls, and what a refusal means |
+//! | `client` | single calls, and what a refusal means |
 //! | `folder` | which folder it is |
 //! | `contents` | what is in it, by id |
 //! | `upload` | one archive on its way |

@@ -121,8 +121,7 @@ async fn address(url: &Url) -> Result<String, StoreError> {
             "haul://",
             Operation::Connect,
             Kind::NotFound,
-            "no receiver was found on this \
-            network",
+            "no receiver was found on this network",
         )
         .advise(
             "name it, as in haul://host; Haul finds a receiver only while it listens on the network (haul \
@@ -134,11 +133,7 @@ async fn address(url: &Url) -> Result<String, StoreError> {
                 "haul://",
                 Operation::Connect,
                 Kind::Invalid,
-                format!(
-                    "there are several receivers \
-                on this network: {}",
-                    list.join(", ")
-                ),
+                format!("there are several receivers on this network: {}", list.join(", ")),
             )
             .advise("say which one"))
         }

@@ -132,9 +132,7 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
         ),
         PeerError::WrongCode => (
             Kind::Credentials,
-            "type the code that `haul receive` shows there; it changes after \
-            five wrong tries"
-                .to_owned(),
+            "type the code that `haul receive` shows there; it changes after five wrong tries".to_owned(),
         ),
         PeerError::NoPairing => (
             Kind::Credentials,

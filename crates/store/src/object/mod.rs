@@ -11,12 +11,13 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `connect`, `backend` | options, environment and profiles: what is needed to make contact |
+//! | `connect`, `settings` | connecting; the kind of store, and the user's settings for it |
+//! | `s3`, `azure`, `google` | where the credentials of each kind come from |
 //! | `bucket` | its objects, by name |
 //! | `bucket_store` | the bucket as a [`Store`](crate::Store) |
 //! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
 //! | `claim`, `abandoned` | whose unfinished uploads are whose, and ending those that nobody wants |
-//! | `wire`, `refusal` | how requests leave; what the answers mean |
+//! | `wire`, `error` | sending requests; what a refusal means |
 //! | `profile` | the files of the AWS command line |
 
 mod abandoned;

@@ -12,7 +12,7 @@ use crate::{
     redact,
 };
 
-/// What works best: small enough to be sent again without tears, large enough for a fast line.
+/// What works best: small enough to be sent again at little cost, large enough for a fast connection.
 const PREFERRED_PART: u64 = 8 << 20;
 
 /// The user's settings for a destination.

@@ -37,7 +37,7 @@ pub(crate) const ALONE: usize = 3;
 pub(super) const TOGETHER: usize = 2;
 /// How long a local file waits for a destination to begin; a slower one gets its copy from that file.
 const HURRY: Duration = Duration::from_secs(10);
-/// How often an upload that the other side lost starts over.
+/// How often an upload begins at most, if the other side loses it.
 pub(super) const BEGINNINGS: u32 = 5;
 
 pub(super) struct FileCopy {

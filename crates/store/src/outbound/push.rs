@@ -56,7 +56,7 @@ struct Record {
     session: Session,
 }
 
-/// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other
+/// Sends the archive. If the user stops it, or Haul gives up waiting, what arrived stays for the next call; every other
 /// failure leaves nothing.
 pub fn push(
     options: &PushOptions<'_>,

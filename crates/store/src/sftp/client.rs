@@ -118,10 +118,8 @@ impl Connection {
                          terminals, or use internal-sftp on the server",
                     ),
                     (None, Err(elapsed)) => silent(elapsed),
-                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise(
-                        "enable its SFTP subsystem, or \
-                        allow it for this user",
-                    ),
+                    (None, _) => refuse("the server offers no SFTP".to_owned())
+                        .advise("enable its SFTP subsystem, or allow it for this user"),
                 });
             }
         };

@@ -158,14 +158,9 @@ impl Login {
                 tried.push(locked("could not be opened (passphrase_file, HAUL_SFTP_PASSPHRASE)"));
                 Ok(None)
             }
-            Ok(Err(_)) | Err(_) if named => Err(invalid(
-                &self.label,
-                format!(
-                    "{} is not a usable private \
-                key",
-                    path.display()
-                ),
-            )),
+            Ok(Err(_)) | Err(_) if named => {
+                Err(invalid(&self.label, format!("{} is not a usable private key", path.display())))
+            }
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Bytes go into a temporary file of mode 0600 beside the final name, many writes under way at once. Publishing syncs,
 //! compares the size and renames without replacing. A connection that breaks is made again by the next call, which
-//! looks how far the file came. `~/.ssh/config` is not read: what matters of it are options here ([`KEYS`]).
+//! looks how far the file came. `~/.ssh/config` is not read: what matters of it are keys here (`SCHEME`).
 //!
 //! `settings` reads the address, `trust` decides about the host's key, `login` logs in, `client` keeps the
-//! connection, `error` translates failures, `upload` is one upload.
+//! connection, `shared` is what the destination and its uploads have in common, `error` translates failures, `upload`
+//! is one upload.
 
 mod client;
 mod error;

@@ -33,11 +33,11 @@ use crate::{
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// A listing of a hundred thousand archives.
 const LARGEST_ANSWER: u64 = 64 << 20;
-/// A `MOVE` copies on some servers, and says nothing meanwhile.
+/// So many times the usual silence is allowed for a `MOVE`: some servers copy, and say nothing meanwhile.
 const MOVE_PATIENCE: u32 = 10;
-/// So is the answer to an upload, by a server that works on what it took before it says so.
+/// So many times the usual silence is allowed before the answer to an upload: some servers process the file first.
 const ANSWER_PATIENCE: u32 = 5;
-/// How fast such a server works, about 4 minutes for each GB, and how long that may take at most.
+/// How fast such a server processes a file (about 4 minutes for each GB), and how long that may take at most.
 const BYTES_PER_SECOND: u64 = 4_000_000;
 const LONGEST_DIGESTING: Duration = Duration::from_hours(1);
 const QUESTION: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:quota-available-bytes/></D:prop></D:propfind>"#;
@@ -221,12 +221,10 @@ impl Client {
             403 => error.advise("this user is not allowed to do that: give the user write access to this folder"),
             411 => error.advise("this server needs an archive's length in advance, and none was given"),
             413 => error.advise(
-                "the server limits the size of an upload: raise that limit there (nginx: \
-                client_max_body_size)",
+                "the server limits the size of an upload: raise that limit there (nginx: client_max_body_size)",
             ),
             300..=399 => error.advise(
-                "the server redirects to another address: use that one, often with https \
-                (webdavs://, nextclouds://)",
+                "the server redirects to another address: use that one, often with https (webdavs://, nextclouds://)",
             ),
             405 | 501 => error.advise("the server does not speak WebDAV at this address: check the path"),
             507 => error.advise("free some space there, or prune old backups"),

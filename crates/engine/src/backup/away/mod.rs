@@ -6,8 +6,8 @@
 //! | `recipe` | what the other machine must know before the first byte |
 //! | `stream` | the plain tar and its index on their way |
 //! | `there` | the end that reads |
-//! | `maker` | the end that makes |
-//! | `choice` | which of both ways is the faster one |
+//! | `builder` | the end that makes the archive |
+//! | `choice` | which of the two ways is the faster one |
 
 mod builder;
 mod choice;
