@@ -30,7 +30,7 @@ use tokio::{
 
 /// No test waits so long unless it fails.
 const NEVER: Duration = Duration::from_mins(2);
-const STALL: Duration = Duration::from_millis(300);
+const STALL: Duration = Duration::from_secs(1);
 
 /// What the host does with requests: `Space` waits for a permit, `Delete` is refused, the rest is done at once. Each is
 /// counted, and answered with the bytes that came.

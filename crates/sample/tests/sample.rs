@@ -166,7 +166,7 @@ fn every_commit_of_the_recorder_is_found_again() {
         }
     }
     let found = recorder.stop().unwrap();
-    assert!(found.commits > 50, "{}", found.commits);
+    assert!(found.commits > 10, "{}", found.commits);
     assert_eq!(found.latencies_us.len() as u64, found.commits);
     assert_eq!(found.busy_errors, 0);
     assert_eq!(found.first_state_id, Some(before + 1));
