@@ -162,7 +162,7 @@ fn every_commit_of_the_recorder_is_found_again() {
     {
         let database = Connection::open(dir.path().join("home-assistant_v2.db")).unwrap();
         while ask::<i64>(&database, "SELECT max(state_id) FROM states") < before + 500 {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
     let found = recorder.stop().unwrap();
