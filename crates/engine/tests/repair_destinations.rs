@@ -1,6 +1,6 @@
 //! Repairs an archive of many inner archives, each with a size that is known at its end, straight to a destination that
 //! takes parts.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../../store/tests/common/mod.rs"]
 mod common;

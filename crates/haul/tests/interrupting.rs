@@ -2,7 +2,7 @@
 //!
 //! Other tests cover a locked database and a password from a pipe (`command_line`), a destination that says nothing
 //! (`commands`), uploads (`remote`, `destinations`), and everything that a migration waits for (`migrate`).
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/receiving.rs"]
 mod receiving;

@@ -110,7 +110,7 @@ impl<F: Fn() + Send + Sync + 'static> Wake for Call<F> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::{
         io::{Write, pipe},
         sync::mpsc,

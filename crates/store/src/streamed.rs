@@ -94,6 +94,8 @@ impl<T: Send + 'static, E: Send + 'static> StreamedUpload<T, E> {
             let length = piece.len() as u64;
             part.activity.pass(length).await;
             if let Some(early) = request.hand_over(Piece::Bytes(piece)).await {
+                // There is no second answer to wait for.
+                self.0 = State::Broken;
                 return Err(Broken::Answered(early.and_then(Result::err)));
             }
             request.taken += length;
@@ -113,12 +115,9 @@ impl<T: Send + 'static, E: Send + 'static> StreamedUpload<T, E> {
             None => (&mut request.answer).await.ok(),
         };
         let taken = request.taken;
+        self.0 = if matches!(answer, Some(Ok(_))) { State::Complete(taken) } else { State::Broken };
         match answer {
-            Some(Ok(answer)) => {
-                self.0 = State::Complete(taken);
-                Ok(answer)
-            }
-            Some(Err(refused)) => Err(Some(refused)),
+            Some(answer) => answer.map_err(Some),
             None => Err(None),
         }
     }
@@ -176,7 +175,7 @@ fn body(incoming: mpsc::Receiver<Piece>) -> Body {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::sync::{Arc, Mutex};
 
     use futures_util::StreamExt;
@@ -229,7 +228,6 @@ mod tests {
                 }
             };
             assert_eq!(answered.await, Broken::Answered(told));
-            upload.break_off();
             assert_eq!(upload.feed(&part(0, b"abc", false), count).await, Err(Broken::Earlier));
             assert_eq!(upload.finish().await, Err(None));
         }
@@ -244,6 +242,7 @@ mod tests {
         };
         assert_eq!(upload.feed(&part(0, b"abc", true), dies).await, Ok(true));
         assert_eq!(upload.finish().await, Err(None));
+        assert_eq!((upload.finish().await, upload.is_complete()), (Err(None), false));
     }
 
     #[tokio::test]

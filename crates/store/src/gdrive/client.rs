@@ -234,31 +234,16 @@ impl Api {
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Response, StoreError> {
         let stall = self.context.tuning.stall;
-        let token = self.tokens.access(&self.destination, operation, None).await?;
-        let answer = web::send(
-            &self.destination,
-            operation,
-            request(&self.context.http).bearer_auth(token.expose()),
-            activity,
-            stall,
-        )
-        .await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            self.unheard.store(0, Ordering::Relaxed);
-            return Ok(answer);
-        }
-        let token = self.tokens.access(&self.destination, operation, Some(&token)).await?;
-        let answer = web::send(
-            &self.destination,
-            operation,
-            request(&self.context.http).bearer_auth(token.expose()),
-            activity,
-            stall,
-        )
-        .await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            self.unheard.store(0, Ordering::Relaxed);
-            return Ok(answer);
+        let mut refused = None;
+        for _ in 0..2 {
+            let token = self.tokens.access(&self.destination, operation, refused.as_ref()).await?;
+            let request = request(&self.context.http).bearer_auth(token.expose());
+            let answer = web::send(&self.destination, operation, request, activity, stall).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                self.unheard.store(0, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            refused = Some(token);
         }
         let reason = "a fresh access token was refused";
         if self.unheard.fetch_add(1, Ordering::Relaxed) < MOST_UNHEARD {
@@ -539,7 +524,7 @@ fn presentable(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]
