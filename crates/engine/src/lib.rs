@@ -25,6 +25,7 @@ pub mod browse;
 mod error;
 mod findings;
 pub mod inspect;
+pub mod inventory;
 pub mod mounts;
 mod names;
 mod progress;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use jiff::{Span, Timestamp, Zoned, civil::Date, tz::TimeZone};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A clock that differs by less is no reason for caution.
 const SLACK_SECONDS: i64 = 3600;
@@ -30,7 +30,7 @@ const WAITING_SECONDS: i64 = 7 * DAY_SECONDS;
 const ON_THE_WAY_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// The program that made something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// Haul.

@@ -10,11 +10,11 @@ use std::{
     time::SystemTime,
 };
 
-use engine::{CopyReport, Destination, browse::Browser, in_units, read::ArchiveSource};
+use engine::{CopyReport, Destination, browse::Browser, in_units, inventory::is_archive_name, read::ArchiveSource};
 use habackup::{archive::Archive, securetar::Password};
 use store::{Cancellation, Entry, inbound::RemoteFile, outbound::Network, retry::RetryPolicy};
 
-use crate::{command::list::is_archive_name, destination::Far};
+use crate::destination::Far;
 
 /// How many archives to read, the newest first, for one of the same instance.
 const LOOKED_AT: usize = 10;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -9,13 +10,9 @@ use std::{
 };
 
 use engine::{
-    retention::{Arrival, Candidate, Origin, Worth},
+    inventory::{self, Called, Item, PIN, is_archive_name},
+    retention::Origin,
     verdict,
-};
-use habackup::{
-    archive::{Archive, ArchiveError},
-    manifest::WallTime,
-    problem::Severity,
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -25,107 +22,12 @@ use crate::{
     args::ListArgs,
     config::Config,
     destination::{self, Destination, Far, Network},
-    failure::{self, DONE, Failure, INTERRUPTED},
+    failure::{self, DONE, FAILED, Failure, INTERRUPTED},
     output, text,
 };
 
-const WHOLE: &str = "whole";
-const INCOMPLETE: &str = "incomplete";
-const DAMAGED: &str = "damaged";
-const UNKNOWN: &str = "unknown";
-
-/// Ends the name of the mark that pins an archive.
-pub(crate) const PIN: &str = ".pin";
 /// Archives read in parallel: each costs a handful of small requests.
 const PARALLEL: usize = 4;
-
-/// An archive at a destination, or a file that looks like one.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Item {
-    pub(crate) name: String,
-    pub(crate) size: u64,
-    #[serde(serialize_with = "as_text")]
-    pub(crate) date: Timestamp,
-    /// What Home Assistant shows as the backup's name.
-    pub(crate) title: Option<String>,
-    pub(crate) home_assistant: Option<String>,
-    pub(crate) made_by: Origin,
-    pub(crate) protected: bool,
-    pub(crate) pinned: bool,
-    /// Home Assistant's id of the instance that it is of.
-    pub(crate) instance: Option<String>,
-    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` if its maker said nothing and it looks sound
-    /// from outside.
-    pub(crate) verdict: &'static str,
-    /// What an incomplete one lacks, as text.
-    pub(crate) missing: Option<String>,
-    /// Whether that is users, settings or the history.
-    pub(crate) essential: bool,
-    /// Whether it holds the history, as far as its maker said.
-    pub(crate) history: bool,
-    /// It is a symbolic link.
-    pub(crate) link: bool,
-    /// The paired machine that sent it, and when it arrived, at a receiver that keeps what it has.
-    pub(crate) arrival: Option<ArrivalNote>,
-    pub(crate) problem: Option<String>,
-    /// What distinguishes it from other archives, whatever its name.
-    #[serde(skip)]
-    content: Option<String>,
-}
-
-impl Item {
-    pub(crate) fn candidate(&self) -> Candidate {
-        let arrival = self.arrival.as_ref().map(|note| Arrival { when: arrived(note), sender: note.key.clone() });
-        Candidate {
-            name: self.name.clone(),
-            when: self.date,
-            origin: self.made_by,
-            pinned: self.pinned,
-            worth: self.worth(),
-            instance: self.instance.clone(),
-            history: self.history,
-            link: self.link,
-            content: self.content.clone(),
-            arrival,
-        }
-    }
-
-    /// Its maker said that nothing is missing.
-    pub(crate) fn is_called_whole(&self) -> bool {
-        self.verdict == WHOLE
-    }
-
-    /// Whether the rules count both together: they are of one instance and came the same way.
-    pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        let sender = |item: &Self| item.arrival.as_ref().map(|note| note.key.clone());
-        self.instance == other.instance && sender(self) == sender(other)
-    }
-
-    /// Nothing is concluded from it.
-    fn doubtful(&mut self, problem: &str) {
-        self.made_by = Origin::Unreadable;
-        self.verdict = UNKNOWN;
-        self.problem = Some(problem.to_owned());
-    }
-
-    fn worth(&self) -> Worth {
-        match self.verdict {
-            DAMAGED => Worth::Damaged,
-            INCOMPLETE => Worth::Incomplete,
-            _ => Worth::Whole,
-        }
-    }
-}
-
-/// An impossible moment counts as one in the future, so that nothing is removed because of it.
-fn arrived(note: &ArrivalNote) -> Timestamp {
-    i64::try_from(note.arrived).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
-}
-
-fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -200,11 +102,11 @@ fn row(item: &Item, several: bool, zone: &TimeZone) -> [String; 7] {
     }
     match item.verdict {
         _ if matches!(item.made_by, Origin::Unknown | Origin::Unreadable) => {}
-        DAMAGED => marks.push("DAMAGED"),
-        INCOMPLETE => marks.push(if item.essential { "incomplete (loses essentials)" } else { "incomplete" }),
+        Called::Damaged => marks.push("DAMAGED"),
+        Called::Incomplete => marks.push(if item.essential { "incomplete (loses essentials)" } else { "incomplete" }),
         _ => {}
     }
-    if matches!(item.made_by, Origin::Own | Origin::Other) && !item.history && item.verdict != DAMAGED {
+    if matches!(item.made_by, Origin::Own | Origin::Other) && !item.history && item.verdict != Called::Damaged {
         marks.push("no history");
     }
     let from = item.arrival.as_ref().map(|note| format!("from {}", note.from));
@@ -282,7 +184,7 @@ pub(crate) fn inventory(
                         Arc::clone(store),
                         (*entry).clone(),
                     );
-                    let mut found = look(file, entry, pinned);
+                    let mut found = inventory::look(Far(file), entry, pinned).map_err(unreadable);
                     if let (Ok(Some(item)), Some(note)) = (&mut found, listed.get(&ArrivalNote::name(&entry.name))) {
                         match network.ask(destination, || ArrivalNote::read(&**store, note)) {
                             Ok(Some(note)) => item.arrival = Some(note),
@@ -302,77 +204,11 @@ pub(crate) fn inventory(
     Ok(Inventory { items, twice: twice.into_iter().collect() })
 }
 
-pub(crate) fn is_archive_name(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"))
-}
-
-/// What one archive is; `None` when it vanished meanwhile.
-fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, Failure> {
-    let modified =
-        entry.modified.and_then(|modified| Timestamp::try_from(modified).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut item = Item {
-        name: entry.name.clone(),
-        size: entry.size,
-        date: modified,
-        title: None,
-        home_assistant: None,
-        made_by: Origin::Unknown,
-        protected: false,
-        pinned,
-        instance: None,
-        verdict: DAMAGED,
-        missing: None,
-        essential: false,
-        history: true,
-        link: entry.link,
-        arrival: None,
-        problem: None,
-        content: None,
-    };
-    let archive = match Archive::open(Far(file)) {
-        Ok(archive) => archive,
-        Err(ArchiveError::Io(error)) => return unreadable(item, error),
-        Err(error) => return Ok(Some(Item { problem: Some(error.to_string()), ..item })),
-    };
-    let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-    item.problem = match (damage, engine::beginning(&archive)) {
-        (Some(damage), _) => Some(damage.to_string()),
-        (None, Ok(problem)) => problem,
-        (None, Err(error)) => return unreadable(item, error),
-    };
-    let is_sound = archive.tail().is_some() && item.problem.is_none();
-    if let Some(manifest) = archive.manifest() {
-        let stamp = manifest.stamp();
-        // The index is the last member, and the first to go when an archive is cut.
-        let is_own = stamp.is_some() || archive.member(habackup::index::MEMBER).is_some();
-        item.made_by = if is_own { Origin::Own } else { Origin::Other };
-        item.instance = manifest.instance().map(str::to_owned);
-        if is_sound {
-            item.verdict = stamp.as_ref().map_or(UNKNOWN, |stamp| if stamp.is_whole() { WHOLE } else { INCOMPLETE });
-        }
-        item.history = stamp.as_ref().map_or(!manifest.excludes_database(), |stamp| !stamp.without_history);
-        item.content = Some(format!("{:?} {:?} {:?} {}", item.instance, manifest.slug(), manifest.date(), entry.size));
-        if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
-            item.essential = stamp.essential;
-            item.missing = Some(stamp.missing);
-        }
-        item.title = manifest.name().map(str::to_owned);
-        item.home_assistant = manifest.home_assistant_version().map(str::to_owned);
-        item.protected = manifest.protected();
-        item.date = manifest.date().and_then(|date| date.parse::<WallTime>().ok()?.timestamp()).unwrap_or(modified);
-    } else if item.problem.is_none() {
-        item.problem = Some("there is no backup.json, so this is not a Home Assistant backup".to_owned());
-    }
-    Ok(Some(item))
-}
-
-/// What can't be read at all: a lost destination is reported once, and not for each archive.
-fn unreadable(item: Item, error: std::io::Error) -> Result<Option<Item>, Failure> {
-    let text = error.to_string();
+/// A destination that is lost while its archives are read.
+fn unreadable(error: io::Error) -> Failure {
     match error.downcast::<StoreError>() {
-        Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed")),
-        Ok(error) if error.is_transient() => Err(error.into()),
-        Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
-        _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: UNKNOWN, problem: Some(text), ..item })),
+        Ok(StoreError::Cancelled) => Failure::new(INTERRUPTED, "interrupted; nothing was changed"),
+        Ok(error) => error.into(),
+        Err(error) => Failure::new(FAILED, engine::plain_reason(&error)),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::{
+    inventory::{Item, PIN},
     read::ArchiveSource,
     retention::{self, Decision, Reason, Rules},
     verdict::Verdict,
@@ -12,7 +13,7 @@ use serde::Serialize;
 use store::{Cancellation, Store, inbound::RemoteFile, machine::ArrivalNote};
 
 use super::{
-    list::{self, Inventory, Item},
+    list::{self, Inventory},
     verify,
 };
 use crate::{
@@ -318,7 +319,7 @@ fn remove_one(
     store: &Arc<dyn Store>,
     item: &Item,
 ) -> Result<Option<String>, Failure> {
-    let pin = format!("{}{}", item.name, list::PIN);
+    let pin = format!("{}{}", item.name, PIN);
     if network.ask(destination, || store.entry(&pin))?.is_some() {
         return Ok(Some("it was pinned meanwhile".to_owned()));
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 use store::{Address, Cancellation, Options, Store, machine::ArrivalNote};
 
-use super::list::{PIN, is_archive_name};
 use crate::{
     args::RmArgs,
     config::Config,
@@ -13,6 +12,7 @@ use crate::{
     failure::{DONE, FAILED, Failure},
     output,
 };
+use engine::inventory::{PIN, is_archive_name};
 
 /// One named archive, with the connection to its destination.
 pub(crate) struct Target {
