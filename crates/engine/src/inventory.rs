@@ -44,6 +44,8 @@ pub struct Item {
     pub size: u64,
     /// When it was made, as far as known; else when it was last changed.
     pub date: Timestamp,
+    /// Home Assistant's name for the archive itself.
+    pub slug: Option<String>,
     /// What Home Assistant shows as the backup's name.
     pub title: Option<String>,
     /// The version of Home Assistant that it was made for.
@@ -138,6 +140,7 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
         name: entry.name.clone(),
         size: entry.size,
         date: modified,
+        slug: None,
         title: None,
         home_assistant: None,
         made_by: Origin::Unknown,
@@ -182,6 +185,7 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
             item.essential = stamp.essential;
             item.missing = Some(stamp.missing);
         }
+        item.slug = manifest.slug().map(str::to_owned);
         item.title = manifest.name().map(str::to_owned);
         item.home_assistant = manifest.home_assistant_version().map(str::to_owned);
         item.protected = manifest.protected();

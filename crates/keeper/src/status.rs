@@ -312,6 +312,8 @@ pub struct CopyStatus {
 pub struct CopyVerdict {
     /// Nothing is missing or damaged.
     pub whole: bool,
+    /// Its bytes are not what was written.
+    pub damaged: bool,
     /// The engine's sentence.
     pub sentence: String,
     /// Not every byte was read.

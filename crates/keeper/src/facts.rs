@@ -1,0 +1,125 @@
+//! What is known of jobs, destinations and copies. The catalog keeps it, decisions are made from it.
+
+use std::collections::BTreeMap;
+
+use engine::{
+    inventory::Item,
+    retention::{Candidate, Worth},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::status::{CopyVerdict, Failure, Proof, RunStatus};
+
+/// Everything that is known.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// By the job's name.
+    pub jobs: BTreeMap<String, JobFacts>,
+    /// By the destination's name.
+    pub destinations: BTreeMap<String, DestinationFacts>,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobFacts {
+    /// Home Assistant's id of the instance that it backs up.
+    pub instance: Option<String>,
+    /// When its last backup began that was due or counts as such; by destinations that have schedules of their own as
+    /// well (`""`: the job's).
+    pub started: BTreeMap<String, Timestamp>,
+    /// How long the last one took.
+    pub seconds: f64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When a failed one is tried again.
+    pub retry: Option<Timestamp>,
+    /// The last backup that ended.
+    pub last: Option<RunStatus>,
+    /// The last rehearsal that was tried.
+    pub rehearsed: Option<Timestamp>,
+    /// Why it proved nothing.
+    pub rehearsal_failure: Option<Failure>,
+    /// The last one that proved something.
+    pub proven: Option<Proof>,
+    /// What that one counted, for the next.
+    pub counts: Option<serde_json::Value>,
+}
+
+/// What is known of a destination.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DestinationFacts {
+    /// Its address, without secrets.
+    pub address: String,
+    /// When it was last listed.
+    pub listed: Option<Timestamp>,
+    /// Something was done there since: the list is not up to date.
+    pub stale: bool,
+    /// Since when it can't be reached, and why.
+    pub away: Option<(Timestamp, Failure)>,
+    /// Failures in a row, of whatever was done there.
+    pub failures: u32,
+    /// Nothing is tried there before.
+    pub retry: Option<Timestamp>,
+    /// When a copy was last verified there.
+    pub verified: Option<Timestamp>,
+    /// Free space, if it says so.
+    pub free: Option<u64>,
+    /// Nothing can be removed from here.
+    pub append_only: bool,
+    /// Somebody agreed to remove as much as is due now.
+    pub consent: bool,
+    /// What it holds, by name there.
+    #[serde(skip)]
+    pub copies: BTreeMap<String, Copy>,
+}
+
+/// An archive at a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copy {
+    /// What it is from outside.
+    pub item: Item,
+    /// When the destination says it was last changed: the item is read anew when this or the size changes.
+    pub modified: Option<Timestamp>,
+    /// When Haul put it there and has not read it yet.
+    #[serde(default)]
+    pub arrived: Option<Timestamp>,
+    /// When it was last read and checked.
+    #[serde(default)]
+    pub verified: Option<Timestamp>,
+    /// What that showed.
+    #[serde(default)]
+    pub verdict: Option<CopyVerdict>,
+}
+
+impl Copy {
+    /// What tells the archive from all others, wherever copies of it are; letters, digits and dashes. `None`: it does
+    /// not say it.
+    pub fn archive(&self) -> Option<String> {
+        let slug: String = self.item.slug.as_ref()?.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        let instance: String =
+            self.item.instance.iter().flat_map(|id| id.chars()).filter(char::is_ascii_alphanumeric).take(8).collect();
+        Some(format!("{slug}-{}-{instance}", self.item.date.as_second()))
+    }
+
+    /// What retention goes by: what was read of it counts more than what it says of itself.
+    pub fn candidate(&self) -> Candidate {
+        let mut candidate = self.item.candidate();
+        if self.is_damaged() {
+            candidate.worth = Worth::Damaged;
+        }
+        candidate
+    }
+
+    /// Whether it is known to be damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.item.candidate().worth == Worth::Damaged || self.verdict.as_ref().is_some_and(|verdict| verdict.damaged)
+    }
+
+    /// Whether nothing is missing, as far as is known.
+    pub fn is_whole(&self) -> bool {
+        self.item.is_called_whole() && !self.is_damaged()
+    }
+}
