@@ -5,6 +5,7 @@
 //! they say, writes down what happened ([`catalog`]), and asks again. Whoever shows the state of things (command line,
 //! page, messages) shows a [`status::Status`].
 
+pub mod due;
 pub mod facts;
 pub mod job;
 pub mod schedule;
