@@ -1,9 +1,9 @@
 //! What is known of jobs, destinations and copies. The catalog keeps it, decisions are made from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
-    inventory::Item,
+    inventory::{Called, Item},
     retention::{Candidate, Worth},
 };
 use jiff::Timestamp;
@@ -26,6 +26,8 @@ pub struct Known {
 pub struct JobFacts {
     /// Home Assistant's id of the instance that it backs up.
     pub instance: Option<String>,
+    /// The archives that it made ([`Copy::archive`]) and that do not say of which instance they are.
+    pub made: BTreeSet<String>,
     /// When its last backup began that was due or counts as such; by destinations that have schedules of their own as
     /// well (`""`: the job's).
     pub started: BTreeMap<String, Timestamp>,
@@ -109,7 +111,10 @@ impl Copy {
         let mut candidate = self.item.candidate();
         if self.is_damaged() {
             candidate.worth = Worth::Damaged;
+        } else if candidate.worth == Worth::Whole && self.verdict.as_ref().is_some_and(|verdict| !verdict.whole) {
+            candidate.worth = Worth::Incomplete;
         }
+        candidate.content = self.archive().map(|archive| format!("{archive} {}", self.item.size));
         candidate
     }
 
@@ -118,8 +123,14 @@ impl Copy {
         self.item.candidate().worth == Worth::Damaged || self.verdict.as_ref().is_some_and(|verdict| verdict.damaged)
     }
 
-    /// Whether nothing is missing, as far as is known.
+    /// Whether nothing is missing, as far as is known: its maker or whoever read it said so.
     pub fn is_whole(&self) -> bool {
-        self.item.is_called_whole() && !self.is_damaged()
+        let read = self.verdict.as_ref().map(|verdict| verdict.whole);
+        let called = match self.item.verdict {
+            Called::Whole => read.unwrap_or(true),
+            Called::Unknown => read.unwrap_or(false),
+            Called::Incomplete | Called::Damaged => false,
+        };
+        called && !self.is_damaged()
     }
 }

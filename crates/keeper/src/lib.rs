@@ -10,3 +10,4 @@ pub mod facts;
 pub mod job;
 pub mod schedule;
 pub mod status;
+pub mod sync;

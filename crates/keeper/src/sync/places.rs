@@ -1,0 +1,108 @@
+//! The job's archives, at each of its destinations.
+
+use std::collections::BTreeMap;
+
+use engine::retention::{Origin, Worth};
+use jiff::Timestamp;
+
+use crate::{
+    facts::{Copy, DestinationFacts, JobFacts, Known},
+    job::{Job, Target},
+};
+
+/// The job's destinations that were ever listed.
+pub(super) struct Places<'a> {
+    pub(super) all: Vec<Place<'a>>,
+    /// Copies that can be sent on, by archive; each with the position of its destination.
+    sound: BTreeMap<String, Vec<(usize, &'a Copy)>>,
+}
+
+/// One of them.
+pub(super) struct Place<'a> {
+    pub(super) target: &'a Target,
+    pub(super) facts: &'a DestinationFacts,
+    /// What it holds of the job's instance.
+    pub(super) copies: Vec<Held<'a>>,
+}
+
+/// A copy that a destination holds.
+pub(super) struct Held<'a> {
+    /// Which archive.
+    pub(super) archive: Option<String>,
+    pub(super) copy: &'a Copy,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(job: &'a Job, job_facts: &JobFacts, known: &'a Known) -> Self {
+        let is_ours = |held: &Held<'_>| {
+            let item = &held.copy.item;
+            let made = || held.archive.as_ref().is_some_and(|archive| job_facts.made.contains(archive));
+            let instance = item.instance.as_ref().map_or_else(made, |own| Some(own) == job_facts.instance.as_ref());
+            instance && item.arrival.is_none() && item.made_by == Origin::Own
+        };
+        let place = |target: &'a Target| {
+            let facts = known.destinations.get(&target.destination).filter(|facts| facts.listed.is_some())?;
+            let held = facts.copies.values().map(|copy| Held { archive: copy.archive(), copy });
+            Some(Place { target, facts, copies: held.filter(is_ours).collect() })
+        };
+        let all: Vec<Place<'_>> = job.destinations.iter().filter_map(place).collect();
+        let mut sound: BTreeMap<String, Vec<(usize, &Copy)>> = BTreeMap::new();
+        for (at, place) in all.iter().enumerate() {
+            for Held { archive, copy } in &place.copies {
+                if let Some(archive) = archive.as_ref().filter(|_| is_sound(copy)) {
+                    sound.entry(archive.clone()).or_default().push((at, copy));
+                }
+            }
+        }
+        Self { all, sound }
+    }
+
+    /// Every archive that another destination holds soundly, and the best copy of it.
+    pub(super) fn best_elsewhere(&self, at: usize) -> impl Iterator<Item = (&str, &'a Copy)> {
+        self.sound.keys().filter_map(move |archive| Some((archive.as_str(), self.best(archive, at)?)))
+    }
+
+    /// The best copy of an archive at another destination.
+    pub(super) fn best(&self, archive: &str, at: usize) -> Option<&'a Copy> {
+        self.elsewhere(archive, at).map(|(_, copy)| copy).max_by_key(|copy| (copy.is_whole(), copy.item.size))
+    }
+
+    /// Its sound copies at other destinations.
+    pub(super) fn elsewhere(&self, archive: &str, at: usize) -> impl Iterator<Item = (&Place<'a>, &'a Copy)> {
+        let copies = self.sound.get(archive).into_iter().flatten();
+        copies.filter(move |(place, _)| *place != at).map(|(place, copy)| (&self.all[*place], *copy))
+    }
+
+    /// When an archive was made.
+    pub(super) fn date(&self, archive: &str) -> Option<Timestamp> {
+        self.sound.get(archive)?.first().map(|(_, copy)| copy.item.date)
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn name(&self) -> &'a str {
+        &self.target.destination
+    }
+
+    /// Whether what is known of it can be acted upon.
+    pub(super) fn is_current(&self) -> bool {
+        self.facts.away.is_none() && !self.facts.stale
+    }
+
+    /// The copies of an archive that it holds.
+    pub(super) fn copies_of(&self, archive: &str) -> impl Iterator<Item = &'a Copy> {
+        let same = move |held: &&Held<'a>| held.archive.as_deref() == Some(archive);
+        self.copies.iter().filter(same).map(|held| held.copy).filter(|copy| !copy.item.link)
+    }
+}
+
+/// Whether it can be sent to other destinations.
+fn is_sound(copy: &Copy) -> bool {
+    !copy.item.link && (copy.is_whole() || copy.candidate().worth == Worth::Incomplete)
+}
+
+/// Whether a copy has to be replaced by this sound one of the same archive.
+pub(super) fn is_bad(copy: &Copy, sound: Option<&Copy>) -> bool {
+    let is_half = |sound: &Copy| sound.is_whole() && !copy.is_whole() && copy.item.size < sound.item.size;
+    copy.is_damaged() || sound.is_some_and(is_half)
+}
