@@ -12,6 +12,7 @@
 //! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
 //! | `browse` | looking into an archive without unpacking it |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
+//! | `rehearse` | proof that an archive restores: restored for a test, and what came out checked |
 //! | `retention` | which archives to keep, decided and not done |
 //! | `write` | the writing pipeline, whoever makes the archive |
 //! | `read` | an archive as a stream of inner members, by its index on all cores or without it |
@@ -30,6 +31,7 @@ pub mod mounts;
 mod names;
 mod progress;
 pub mod read;
+pub mod rehearse;
 pub mod repair;
 pub mod restore;
 pub mod retention;

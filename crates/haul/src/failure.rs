@@ -266,7 +266,9 @@ impl From<RestoreError> for Failure {
             }
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
-            RestoreError::NoSpace { .. } => failed("free some space there; nothing was changed"),
+            RestoreError::NoSpace { .. } | RestoreError::TooLarge { .. } => {
+                failed("free some space there; nothing was changed")
+            }
             RestoreError::Target { .. } => failed("check the permissions and the mount; nothing was changed"),
         };
         Self { about: failure.about.or(about.map(Box::new)), ..failure }

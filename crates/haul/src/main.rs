@@ -52,6 +52,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Push(args) => command::push::run(args, config, &interruption()?),
         Command::Verify(args) => command::verify::run(args, config, &interruption()?),
         Command::Inspect(args) => command::inspect::run(args, config, &interruption()?),
+        Command::Rehearse(args) => command::rehearse::run(args, config, &interruption()?),
         Command::Repair(args) => command::repair::run(args, config, &interruption()?),
         Command::Restore(args) => command::restore::run(args, config, &interruption()?),
         Command::List(args) => command::list::run(args, config, &interruption()?),

@@ -157,6 +157,10 @@ impl Figures {
         match self.phase {
             Phase::Planning => "scanning".to_owned(),
             Phase::Finishing => self.behind.clone().unwrap_or_else(|| "flushing to the disk".to_owned()),
+            Phase::Checking => {
+                format!("checking what was unpacked, {} of {}", text::bytes(self.done), text::bytes(self.total))
+            }
+            Phase::Starting => "waiting for Home Assistant to start".to_owned(),
             Phase::Rereading => "reading it back for its SHA-256".to_owned(),
             Phase::Measuring | Phase::Running => {
                 let rate = self.done as f64 / self.seconds.max(0.001);

@@ -54,6 +54,7 @@
 //! | `own_fd` | finding the descriptors that SQLite opened, and checking that its locks still hold |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
+//! | [`integrity`] | all that SQLite itself checks in a database that nobody uses |
 
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
 
@@ -63,6 +64,7 @@ compile_error!(
 );
 
 pub mod check;
+pub mod integrity;
 pub mod page_cache;
 
 mod bounds;

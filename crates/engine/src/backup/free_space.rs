@@ -18,6 +18,17 @@ fn is_shared(root: &Path, archive: &Path) -> bool {
     device(root).is_some_and(|own| device(directory) == Some(own))
 }
 
+/// How many bytes may be written below this directory so that others there can go on; `None` where that can't be known.
+pub(crate) fn available(directory: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(directory).ok().filter(|found| found.f_blocks > 0)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    Some(free.saturating_sub(kept_free(&found)))
+}
+
+fn kept_free(found: &rustix::fs::StatVfs) -> u64 {
+    (found.f_blocks.saturating_mul(found.f_frsize) / ONE_IN).min(MOST)
+}
+
 /// How many bytes a backup to this path must leave to Home Assistant's recorder and to everybody else there; `None` on
 /// another file system.
 pub(crate) fn reserve(root: &Path, archive: &Path) -> Option<u64> {
@@ -25,7 +36,7 @@ pub(crate) fn reserve(root: &Path, archive: &Path) -> Option<u64> {
         return None;
     }
     let found = rustix::fs::statvfs(root).ok()?;
-    Some((found.f_blocks.saturating_mul(found.f_frsize) / ONE_IN).min(MOST))
+    Some(kept_free(&found))
 }
 
 /// The note for the report once all copies that arrived are there.

@@ -14,7 +14,7 @@ mod assemble;
 pub(crate) mod away;
 mod closing;
 pub(crate) mod configuration;
-mod free_space;
+pub(crate) mod free_space;
 pub(crate) mod intent;
 mod largest;
 mod measure;

@@ -7,7 +7,7 @@ use livesqlite::check::{Column, Counts};
 use serde::{Serialize, Serializer};
 
 /// Home Assistant's first commit was made on 2013-09-17: earlier moments are of clocks that were not set yet.
-pub(super) const STATES: Column = Column { table: "states", column: "last_updated_ts", since: 1_379_376_000 };
+pub(crate) const STATES: Column = Column { table: "states", column: "last_updated_ts", since: 1_379_376_000 };
 
 /// Rows of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,7 +43,7 @@ pub struct History {
     pub all_rows: bool,
 }
 
-pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Option<History> {
+pub(crate) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Option<History> {
     let database = content.database.as_ref()?;
     let log_bytes = content.log.filter(|bytes| *bytes > 0);
     let whole_bytes = (database.present < database.size).then_some(database.size);

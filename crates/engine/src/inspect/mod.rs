@@ -14,7 +14,7 @@
 //! | `history` | from when to when the recorder's database goes, and its rows |
 
 mod gzip;
-mod history;
+pub(crate) mod history;
 mod inner;
 mod nature;
 mod outer;

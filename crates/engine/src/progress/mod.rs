@@ -36,6 +36,10 @@ pub enum Phase {
     Finishing,
     /// The finished file is read again for its digest.
     Rereading,
+    /// What was restored for a test is checked.
+    Checking,
+    /// Home Assistant is starting from what was restored for a test.
+    Starting,
 }
 
 /// Shared between a job and the progress display.
@@ -132,6 +136,8 @@ impl Progress {
             1 => Phase::Running,
             2 => Phase::Finishing,
             3 => Phase::Rereading,
+            5 => Phase::Checking,
+            6 => Phase::Starting,
             _ => Phase::Measuring,
         }
     }
@@ -159,7 +165,8 @@ impl Progress {
         self.elapsed().saturating_sub(Duration::from_nanos(self.planned_nanos.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn enter(&self, phase: Phase) {
+    /// What the job is at from now on.
+    pub fn enter(&self, phase: Phase) {
         let begins = match phase {
             Phase::Measuring => true,
             Phase::Running => matches!(self.phase(), Phase::Planning | Phase::Measuring),
@@ -176,6 +183,8 @@ impl Progress {
             Phase::Finishing => 2,
             Phase::Rereading => 3,
             Phase::Measuring => 4,
+            Phase::Checking => 5,
+            Phase::Starting => 6,
         };
         self.phase.store(number, Ordering::Relaxed);
     }

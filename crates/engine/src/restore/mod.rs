@@ -57,7 +57,8 @@ use crate::{
 };
 
 pub(crate) use select::{Nearest, tidy};
-pub(crate) use unpack::config_path;
+pub(crate) use stage::remove_tree;
+pub(crate) use unpack::{config_path, on_disk};
 
 use select::Selection;
 use stage::Stage;
@@ -87,6 +88,8 @@ pub struct RestoreOptions {
     pub password: Option<Password>,
     /// Threads to inflate and decrypt on.
     pub threads: NonZeroUsize,
+    /// Stops as soon as this shows to take more bytes on the disk.
+    pub most: Option<u64>,
 }
 
 /// Everything of an archive that is not encrypted, into a new or empty directory, on all cores.
@@ -100,6 +103,7 @@ impl Default for RestoreOptions {
             owner: None,
             password: None,
             threads: crate::all_cores(),
+            most: None,
         }
     }
 }
@@ -221,6 +225,12 @@ pub enum RestoreError {
         path: PathBuf,
         /// What did not fit.
         what: String,
+    },
+    /// It takes more space than was allowed.
+    #[error("it takes more than {}", crate::text::in_units(*most))]
+    TooLarge {
+        /// Bytes.
+        most: u64,
     },
     /// The target can't be written.
     #[error("can't write {}: {}", path.display(), plain(source))]
@@ -416,7 +426,7 @@ impl Job<'_> {
     }
 
     fn unpacker(&self, check_databases: bool) -> Unpacker<'_> {
-        Unpacker { selection: self.selection, cancel: self.cancel, check_databases }
+        Unpacker { selection: self.selection, cancel: self.cancel, check_databases, most: self.options.most }
     }
 
     /// All of a member: on all threads by the index, or as a stream.
@@ -525,6 +535,7 @@ impl Job<'_> {
         match unpacked {
             Ok(()) => rest.map_err(|broken| damaged(member, broken)),
             Err(Stop::Cancelled) => Err(RestoreError::Cancelled),
+            Err(Stop::TooLarge { most }) => Err(RestoreError::TooLarge { most }),
             Err(Stop::Archive { member, error }) => Err(RestoreError::Damaged { member, message: error.to_string() }),
             Err(Stop::Target { member, source }) => Err(self.target_failed(member, source)),
         }

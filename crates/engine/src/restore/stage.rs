@@ -171,7 +171,7 @@ fn claim(directory: &OwnedFd, flags: OFlags) -> io::Result<Option<OwnedFd>> {
 
 /// Removes a directory and all below it without recursion and with two descriptors, however deep
 /// it is: subdirectories are first brought up to the top. Follows no symbolic link.
-pub(super) fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+pub(crate) fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let top = match fs::openat(parent, name, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,

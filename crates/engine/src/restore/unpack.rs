@@ -41,6 +41,10 @@ pub(super) enum Stop {
         member: String,
         source: io::Error,
     },
+    /// It takes more bytes on the disk than it may.
+    TooLarge {
+        most: u64,
+    },
     Cancelled,
 }
 
@@ -58,6 +62,8 @@ impl From<Stopped<Torn>> for Stop {
 pub(super) struct Unpacked {
     pub(super) entries: u64,
     pub(super) bytes: u64,
+    /// What they take on the disk, about.
+    pub(super) taken: u64,
     pub(super) left_out: Vec<Skipped>,
     pub(super) left_out_unnamed: u64,
     pub(super) warnings: Vec<String>,
@@ -91,6 +97,8 @@ pub(super) struct Unpacker<'a> {
     pub(super) cancel: &'a Cancellation,
     /// Check databases while they pass: for reads that no checksum covers.
     pub(super) check_databases: bool,
+    /// What may be taken on the disk.
+    pub(super) most: Option<u64>,
 }
 
 impl Unpacker<'_> {
@@ -146,6 +154,9 @@ impl Unpacker<'_> {
             }
             return Ok(());
         }
+        if wanted {
+            self.take(entry, done)?;
+        }
         let result = match entry.kind {
             EntryKind::Directory => tree.directory(path, meta, !wanted),
             _ if !wanted => return Ok(()),
@@ -165,6 +176,16 @@ impl Unpacker<'_> {
             Err(obstacle) => settle(obstacle, &entry.path, wanted, done)?,
         }
         Ok(())
+    }
+
+    /// Notes what a member takes on the disk, before it is written.
+    fn take(&self, entry: &Entry, done: &mut Unpacked) -> Result<(), Stop> {
+        let content = if entry.kind == EntryKind::File { entry.size } else { 0 };
+        done.taken = done.taken.saturating_add(on_disk(content));
+        match self.most {
+            Some(most) if done.taken > most => Err(Stop::TooLarge { most }),
+            _ => Ok(()),
+        }
     }
 
     fn file(
@@ -206,6 +227,12 @@ impl Unpacker<'_> {
         done.bytes += written;
         Ok(())
     }
+}
+
+/// What a file, directory or link with so much content takes on a disk, with its entry.
+pub(crate) fn on_disk(content: u64) -> u64 {
+    const BLOCK: u64 = 4096;
+    content.checked_next_multiple_of(BLOCK).and_then(|blocks| blocks.checked_add(BLOCK / 8)).unwrap_or(u64::MAX)
 }
 
 fn settle(obstacle: Obstacle, path: &[u8], wanted: bool, done: &mut Unpacked) -> Result<(), Stop> {

@@ -179,7 +179,7 @@ impl Collector {
                 .as_deref()
                 .filter(|bytes| !bytes.is_empty())
                 .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
-        } else if let Some(damage) = kept.and_then(|bytes| settings::damage(&below, &bytes)) {
+        } else if let Some(damage) = kept.as_ref().and_then(|bytes| settings::damage(&below, bytes)) {
             push(&mut self.content.damaged_settings, ([b"data/", below.as_slice()].concat(), damage));
         }
         let (problems, counts) = checker.map(ImageChecker::finish_counted).unwrap_or_default();
@@ -190,7 +190,7 @@ impl Collector {
         } else if !problems.is_empty() {
             push(&mut self.damaged, below.clone());
         }
-        Ended { below, size, is_database, problems, counts }
+        Ended { below, size, is_database, problems, counts, kept }
     }
 
     /// Whether this database has a non-empty log: then it need not be whole without it.
@@ -283,6 +283,8 @@ pub(crate) struct Ended {
     /// What is wrong with the pages of a database.
     pub(crate) problems: Vec<String>,
     pub(crate) counts: Option<Counts>,
+    /// All of a settings file, if all of it came.
+    pub(crate) kept: Option<Vec<u8>>,
 }
 
 impl Body {

@@ -8,7 +8,7 @@ use super::Command;
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make backups", &["backup", "push", "migrate"]),
-    ("Inspect backups", &["list", "verify", "inspect", "ls", "cat", "diff"]),
+    ("Inspect backups", &["list", "verify", "rehearse", "inspect", "ls", "cat", "diff"]),
     ("Restore and repair", &["restore", "get", "repair"]),
     ("Remove backups", &["prune", "rm", "pin", "unpin"]),
     ("Destinations and other machines", &["destination", "auth", "receive", "peers"]),

@@ -5,6 +5,7 @@ mod groups;
 mod making;
 mod migrate;
 mod reading;
+mod rehearsing;
 mod repairing;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use destinations::*;
 pub(crate) use making::*;
 pub(crate) use migrate::*;
 pub(crate) use reading::*;
+pub(crate) use rehearsing::*;
 pub(crate) use repairing::*;
 
 const EXIT_CODES: &str = "\
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Show what each version of Home Assistant does with an archive, and why
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Prove that an archive restores: restore it for a test and check the result
+    #[command(after_help = REHEARSE_EXAMPLES)]
+    Rehearse(RehearseArgs),
     /// Write a repaired copy of a damaged archive, or convert a good one
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArgs),

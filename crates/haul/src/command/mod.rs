@@ -16,6 +16,7 @@ pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod push;
 pub(crate) mod receive;
+pub(crate) mod rehearse;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rm;

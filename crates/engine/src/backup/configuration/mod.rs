@@ -90,6 +90,15 @@ pub fn listening(config: &Path) -> Option<Listening> {
     Some(Listening { port, tls })
 }
 
+/// How many items there are at the top of a YAML file; `None` when it is not YAML.
+pub(crate) fn items(text: &str) -> Option<usize> {
+    Some(match &yaml::parse(text)?.value {
+        yaml::Value::Sequence(items) => items.len(),
+        yaml::Value::Mapping(pairs) => pairs.len(),
+        yaml::Value::Scalar(_) => 0,
+    })
+}
+
 fn unknown(config: &Path, gaps: &[String]) -> History {
     if gaps.is_empty() || !config.join("configuration.yaml").exists() {
         return History::Here(RECORDER.to_vec());

@@ -1,0 +1,46 @@
+//! Arguments of `haul rehearse`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{OutputArgs, PasswordArgs, WaitingArgs};
+
+pub(super) const REHEARSE_EXAMPLES: &str = "\
+Examples:
+  haul rehearse backup.tar
+  haul rehearse offsite/NAME.tar --password-file ~/.haul-password --max-size 8GiB
+  haul rehearse today.tar --compare last-week.tar --json
+
+Haul restores the archive into a scratch directory, lets SQLite check every database, parses
+Home Assistant's own files, counts users, integrations, devices and rows, and removes the
+directory. If it does not fit, Haul checks everything in memory instead, and says so.
+Exit codes: 0 proved; 3 proved, and with --compare something shrank; 4 not proved: the archive is
+damaged, or a restore loses users, settings or the history; 1 the rehearsal itself failed.";
+
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// The archive: a file, or DEST/NAME.tar
+    pub(crate) archive: PathBuf,
+    /// Directory for the scratch directory [default: rehearse in Haul's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Unpack no more than this; a larger archive is checked in memory
+    #[arg(long, value_name = "SIZE", default_value = "16GiB", value_parser = crate::units::size)]
+    pub(crate) max_size: u64,
+    /// Unpack nothing: check everything in memory
+    #[arg(long, conflicts_with = "keep_scratch")]
+    pub(crate) in_memory: bool,
+    /// Keep the unpacked config directory, and print where it is
+    #[arg(long)]
+    pub(crate) keep_scratch: bool,
+    /// Rehearse this archive too, and say what shrank from the older one to the newer one
+    #[arg(long, value_name = "ARCHIVE2")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
