@@ -72,9 +72,6 @@ pub struct Item {
     pub arrival: Option<ArrivalNote>,
     /// What is wrong with it, as text.
     pub problem: Option<String>,
-    /// What distinguishes it from other archives, whatever its name.
-    #[serde(skip)]
-    pub content: Option<String>,
 }
 
 impl Item {
@@ -90,9 +87,15 @@ impl Item {
             instance: self.instance.clone(),
             history: self.history,
             link: self.link,
-            content: self.content.clone(),
+            content: self.content(),
             arrival,
         }
+    }
+
+    /// What distinguishes it from other archives, whatever its name.
+    fn content(&self) -> Option<String> {
+        let slug = self.slug.as_ref()?;
+        Some(format!("{:?} {slug:?} {} {}", self.instance, self.date, self.size))
     }
 
     /// Its maker said that nothing is missing.
@@ -154,7 +157,6 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
         link: entry.link,
         arrival: None,
         problem: None,
-        content: None,
     };
     let archive = match Archive::open(file) {
         Ok(archive) => archive,
@@ -180,7 +182,6 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
                 .map_or(Called::Unknown, |stamp| if stamp.is_whole() { Called::Whole } else { Called::Incomplete });
         }
         item.history = stamp.as_ref().map_or(!manifest.excludes_database(), |stamp| !stamp.without_history);
-        item.content = Some(format!("{:?} {:?} {:?} {}", item.instance, manifest.slug(), manifest.date(), entry.size));
         if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
             item.essential = stamp.essential;
             item.missing = Some(stamp.missing);

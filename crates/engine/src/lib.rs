@@ -44,7 +44,7 @@ pub use backup::{
     away::ArchiveBuilder,
     backup,
     configuration::{Listening, listening},
-    intent::{Identity, identity},
+    intent::{Identity, identity, instance_id},
     options::{BackupOptions, Compress},
     report::{ArchiveReport, BackupReport, Division, Rates},
 };

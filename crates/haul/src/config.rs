@@ -4,6 +4,8 @@
 //! so a flag overrides the environment, and the environment overrides the file. The adapter interprets the keys of a
 //! destination; this module only knows their names.
 
+mod jobs;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -19,6 +21,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
+use keeper::job::Job;
 use store::{Address, Cancellation, Limit, Options};
 use toml::{
     Spanned,
@@ -33,7 +36,7 @@ use crate::{
 };
 
 /// Commands whose options may come from the environment and from a table of the file.
-const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive"];
+const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive", "serve"];
 /// Commands that have no use for the file, and must work with a broken one.
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Keys that every destination has, beside those of its kind.
@@ -44,9 +47,10 @@ const LONGEST: u64 = 1 << 20;
 const NEAR: usize = 3;
 
 /// What the file says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     destinations: BTreeMap<String, Named>,
+    jobs: Vec<Job>,
     tables: BTreeMap<&'static str, Vec<Setting>>,
     // Options of this run that only the command's table says.
     from_table: BTreeSet<String>,
@@ -75,7 +79,7 @@ pub(crate) struct Common {
 }
 
 /// A key of a command's table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Setting {
     /// The argument's id.
     id: String,
@@ -91,6 +95,26 @@ impl Config {
     /// All named destinations, by name.
     pub(crate) fn destinations(&self) -> impl Iterator<Item = (&str, &Named)> {
         self.destinations.iter().map(|(name, named)| (name.as_str(), named))
+    }
+
+    /// What is to happen by itself.
+    pub(crate) fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// The same with this job only.
+    pub(crate) fn only(&self, job: &str) -> Self {
+        Self {
+            destinations: self.destinations.clone(),
+            jobs: self.jobs.iter().filter(|known| known.name == job).cloned().collect(),
+            path: self.path.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The file that was read.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The configured name that looks most like this one, if any looks like it at all.
@@ -123,7 +147,7 @@ impl Config {
     }
 
     /// `said`, else the first of the usual files that exists, else nothing.
-    fn load(given: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn load(given: Option<&Path>) -> Result<Self, Failure> {
         let usual = usual_files();
         let (path, text) = match given {
             Some(path) => (path, read(path)?),
@@ -144,7 +168,7 @@ impl Config {
             .iter()
             .copied()
             .filter(|name| subcommand(&Cli::command(), name).is_some())
-            .chain(["destinations"])
+            .chain(["destinations", "jobs"])
             .collect();
         let mut config = Self::default();
         for (key, value) in &root {
@@ -164,9 +188,13 @@ impl Config {
                     }
                     config.destinations.insert(text.to_owned(), file.destination(text, value)?);
                 }
-            } else {
+            } else if *known != "jobs" {
                 config.tables.insert(known, file.settings(known, table)?);
             }
+        }
+        // Now that all destinations are known.
+        if let Some(jobs) = root.get("jobs") {
+            config.jobs = file.jobs(file.table("jobs", jobs)?, &config.destinations)?;
         }
         Ok(config)
     }
@@ -545,138 +573,4 @@ fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k s
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn refusal(text: &str) -> String {
-        Config::parse(Path::new("haul.toml"), text).unwrap_err().message
-    }
-
-    #[test]
-    fn every_mistake_names_the_line_and_the_nearest_word() {
-        let cases = [
-            (
-                "[destinatons.x]\nurl = \"/b\"",
-                "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?",
-            ),
-            ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
-            (
-                "[backup]\nkeep_daily = 7",
-                "haul.toml, line 2: \"keep_daily\" is not a key of [backup]; it belongs to [prune]",
-            ),
-            (
-                "[receive]\nlimit = \"1MB/s\"",
-                "haul.toml, line 2: \"limit\" is not a key of [receive]; it belongs to [backup] or [push]",
-            ),
-            (
-                "[backup]\nlevel = \"tiny\"",
-                "haul.toml, line 2: invalid value \"tiny\" for level; it is one of fast, balanced, small, none",
-            ),
-            ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
-            (
-                "[backup]\nthreads = 0",
-                "haul.toml, line 2: invalid value \"0\" for threads: write a whole number, 1 or more",
-            ),
-            ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
-            (
-                "[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"",
-                "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?",
-            ),
-            (
-                "[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"",
-                "haul.toml, line 3: give_up_after: invalid duration \"soon\": write it like 90s, 45m, 6h, 2d12h, 8w or \
-                 1y6mo",
-            ),
-            (
-                "[destinations.x]\nurl = \"stfp://host/\"",
-                "haul.toml, line 2: can't use stfp://host/: stfp:// is not a kind of destination; did you mean \
-                 sftp://?",
-            ),
-            (
-                "[destinations.\"a/b\"]\nurl = \"/b\"",
-                "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits",
-            ),
-        ];
-        for (text, message) in cases {
-            assert_eq!(refusal(text), message);
-        }
-    }
-
-    #[test]
-    fn a_password_in_an_address_is_refused_and_not_repeated() {
-        let message = refusal("[destinations.x]\nurl = \"webdavs://me:hunter2@host/\"");
-        assert!(message.contains("contains a password") && !message.contains("hunter2"), "{message}");
-    }
-
-    #[test]
-    fn paths_are_meant_from_where_the_file_is() {
-        let config = Config::parse(
-            Path::new("/etc/haul/haul.toml"),
-            "[destinations.near]\nurl = \"backups\"\npart_size = \"8MiB\"",
-        )
-        .unwrap();
-        let named = config.destination("near").unwrap();
-        assert_eq!(named.address, Address::Local("/etc/haul/backups".into()));
-        assert_eq!(named.common.part_size, Some(8 << 20));
-        assert_eq!(config.nearest_destination("naer"), Some("near"));
-        assert_eq!(config.nearest_destination("photographs"), None);
-        let far = "[destinations.far]\nurl = \"sftp://me@nas/b\"\nkey_file = \"id\"\nknown_hosts = \"hosts\"";
-        let config = Config::parse(Path::new("/etc/haul/haul.toml"), far).unwrap();
-        let options = config.destination("far").unwrap().options.clone();
-        assert_eq!(
-            (options.get("key_file"), options.get("known_hosts")),
-            (Some("/etc/haul/id"), Some("/etc/haul/hosts"))
-        );
-    }
-
-    #[test]
-    fn what_a_destination_says_of_itself_beats_the_commands_table_and_nothing_else() {
-        let file = "[backup]\nto = \"x\"\ngive_up_after = \"1h\"\nverify = \"auto\"\n[destinations.x]\nurl \
-            = \"/b\"\ngive_up_after = \"5m\"";
-        let (args, config) = backup_and_config(file, &[]);
-        assert_eq!(args.sending.waiting.give_up_after, Some(Duration::from_hours(1)));
-        assert!(config.is_from_table("give_up_after") && config.is_from_table("verify"));
-        let (args, config) = backup_and_config(file, &["--give-up-after", "2h"]);
-        assert_eq!(args.sending.waiting.give_up_after, Some(Duration::from_hours(2)));
-        assert!(!config.is_from_table("give_up_after") && config.is_from_table("verify"));
-        assert!(!backup_and_config("", &["--to", "/b"]).1.is_from_table("give_up_after"));
-    }
-
-    fn backup(file: &str, typed: &[&str]) -> crate::args::BackupArgs {
-        backup_and_config(file, typed).0
-    }
-
-    fn backup_and_config(file: &str, typed: &[&str]) -> (crate::args::BackupArgs, Config) {
-        let mut config = Config::parse(Path::new("haul.toml"), file).unwrap();
-        let arguments: Vec<&str> = ["haul", "backup", "/config"].iter().chain(typed).copied().collect();
-        let early = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).unwrap();
-        let matches = config.apply(Cli::command(), &early).try_get_matches_from(&arguments).unwrap();
-        config.note_sources(&matches);
-        match Cli::from_arg_matches(&matches).unwrap().command {
-            crate::args::Command::Backup(args) => (args, config),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-        let file =
-            "[backup]\nto = \"/b\"\nlevel = \"small\"\nexclude = [\"*.log\", \"www/**\"]\nexclude_database = true";
-        let args = backup(file, &[]);
-        assert!(matches!(args.level, crate::args::LevelArg::Small));
-        assert_eq!(args.exclude, ["*.log", "www/**"]);
-        assert!(args.exclude_database);
-        let args = backup(file, &["--level", "balanced", "--exclude", "x"]);
-        assert!(matches!(args.level, crate::args::LevelArg::Balanced));
-        assert_eq!(args.exclude, ["x"]);
-    }
-
-    #[test]
-    fn what_the_file_says_against_a_flag_is_left_aside() {
-        let args = backup("[backup]\nto = \"/b\"\nuncompressed = true", &["--level", "small"]);
-        assert!(!args.uncompressed);
-        let args = backup("[backup]\nto = \"/b\"\nlevel = \"small\"", &["--uncompressed"]);
-        assert!(args.uncompressed && matches!(args.level, crate::args::LevelArg::Fast));
-    }
-}
+mod tests;

@@ -195,6 +195,8 @@ pub(crate) struct Network {
     given: Option<Duration>,
     /// The rate of the command's table yields to that of a destination.
     yields: bool,
+    /// A destination that does not answer within this time when it is first called is away.
+    contact: Option<Duration>,
     connected: Arc<Connected>,
 }
 
@@ -230,7 +232,7 @@ impl Network {
             let cancel = cancel.clone();
             context.ask = Some(Arc::new(move |question| ask(question, &cancel)));
         }
-        Ok(Self { bridge, context, given: give_up_after, yields: false, connected: Arc::default() })
+        Ok(Self { bridge, context, given: give_up_after, yields: false, contact: None, connected: Arc::default() })
     }
 
     /// What only the command's table says yields to what the destination says of itself.
@@ -247,6 +249,13 @@ impl Network {
     pub(crate) fn limited(mut self, rate: Option<u64>, config: &Config) -> Self {
         self.context.limit = rate.map(Limit::new);
         self.yields = config.is_from_table("limit");
+        self
+    }
+
+    /// What does not answer within this time when it is first called is away.
+    #[must_use]
+    pub(crate) fn answering_within(mut self, contact: Option<Duration>) -> Self {
+        self.contact = contact;
         self
     }
 
@@ -296,7 +305,11 @@ impl Network {
     }
 
     fn reach(&self, destination: &Destination, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-        let policy = RetryPolicy::new(context);
+        let mut patience = context.clone();
+        if let Some(contact) = self.contact {
+            patience.tuning.give_up_after = patience.tuning.give_up_after.min(contact);
+        }
+        let policy = RetryPolicy::new(&patience);
         let label = destination.address.to_string();
         let store = self.patiently(
             &policy,
@@ -431,6 +444,10 @@ pub(crate) fn confirm(question: &str, cancel: &Cancellation) -> Result<bool, Fai
 
 /// Where sessions, tokens and keys of this user are kept. Not made here.
 pub(crate) fn state_directory() -> PathBuf {
+    let given = env::var_os("HAUL_STATE").map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(given) = given {
+        return given;
+    }
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = absolute("XDG_STATE_HOME").or_else(|| store::home_directory().map(|home| home.join(".local/state")));
     own.unwrap_or_else(|| PathBuf::from("/var/lib")).join("haul")

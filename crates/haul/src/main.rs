@@ -10,11 +10,13 @@ mod config;
 mod destination;
 mod failure;
 mod gentle;
+mod hooks;
 mod migrate;
 mod mounted;
 mod output;
 mod password;
 mod progress;
+mod serve;
 mod shrunk;
 mod text;
 mod units;
@@ -64,6 +66,10 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Prune(args) => command::prune::run(args, config, &interruption()?),
         Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
+        Command::Serve(_) => serve::run(config.clone(), &interruption()?),
+        Command::Run(args) => command::jobs::run(args, config, &interruption()?),
+        Command::Status(args) => command::jobs::status(args, config),
+        Command::Jobs(args) => command::jobs::jobs(args, config),
         Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
         Command::Destination(DestinationCommand::Check(args)) => {
             command::destination::check(args, config, &interruption()?)

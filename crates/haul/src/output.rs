@@ -115,6 +115,17 @@ pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
         .hint("check whether there is space where it goes")
 }
 
+/// A line of the log, on standard error, with the time in front unless the journal adds it.
+pub(crate) fn log(text: &str) {
+    let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        sanitize(text)
+    } else {
+        format!("{} {}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"), sanitize(text))
+    };
+    // A closed standard error is no reason to stop.
+    let _ = writeln!(stderr().lock(), "{line}");
+}
+
 /// Remarks on standard error, each with its kind in front.
 pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     let total = notes.len();

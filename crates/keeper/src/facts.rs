@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
     inventory::{Called, Item},
-    retention::{Candidate, Worth},
+    retention::{Candidate, Origin, Worth},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct Known {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobFacts {
-    /// Home Assistant's id of the instance that it backs up.
+    /// Home Assistant's id of the instance that it backs up, if that has one.
     pub instance: Option<String>,
     /// The archives that it made ([`Copy::archive`]) and that do not say of which instance they are.
     pub made: BTreeSet<String>,
@@ -35,8 +35,8 @@ pub struct JobFacts {
     pub seconds: f64,
     /// Failures in a row.
     pub failures: u32,
-    /// When a failed one is tried again.
-    pub retry: Option<Timestamp>,
+    /// When a failed one is tried again, and to which destinations.
+    pub retry: Option<(Timestamp, Vec<String>)>,
     /// The last backup that ended.
     pub last: Option<RunStatus>,
     /// The last rehearsal that was tried.
@@ -59,8 +59,12 @@ pub struct DestinationFacts {
     pub listed: Option<Timestamp>,
     /// Something was done there since: the list is not up to date.
     pub stale: bool,
+    /// What was put there since it was listed, by name.
+    pub arrivals: BTreeMap<String, Arrival>,
     /// Since when it can't be reached, and why.
     pub away: Option<(Timestamp, Failure)>,
+    /// What went wrong there last, although it answers: since when, and what.
+    pub trouble: Option<(Timestamp, Failure)>,
     /// Failures in a row, of whatever was done there.
     pub failures: u32,
     /// Nothing is tried there before.
@@ -76,6 +80,26 @@ pub struct DestinationFacts {
     /// What it holds, by name there.
     #[serde(skip)]
     pub copies: BTreeMap<String, Copy>,
+}
+
+/// An archive that was put at a destination and is not listed yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// When.
+    pub at: Timestamp,
+    /// The destination compared checksums of all its bytes.
+    pub compared: bool,
+    /// For which job.
+    pub job: Option<String>,
+}
+
+impl JobFacts {
+    /// Whether an archive is one of the job's: Haul made it of this instance, and no other machine sent it.
+    pub fn owns(&self, copy: &Copy) -> bool {
+        let made = || copy.archive().is_some_and(|archive| self.made.contains(&archive));
+        let own = copy.item.instance.as_ref().map_or_else(made, |own| Some(own) == self.instance.as_ref());
+        own && copy.item.arrival.is_none() && copy.item.made_by == Origin::Own
+    }
 }
 
 /// An archive at a destination.

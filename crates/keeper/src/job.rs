@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use engine::retention::Rules;
+use serde::{Deserialize, Serialize};
 
 use crate::schedule::{Hours, Schedule};
 
@@ -56,7 +57,8 @@ pub struct Target {
 }
 
 /// How much of a copy is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Thoroughness {
     /// Every byte.
     #[default]

@@ -1,13 +1,22 @@
 //! Backups by themselves: what jobs there are, when each is due, what every destination lacks, what is known of all
 //! copies, and what is told of it.
 //!
-//! Decisions are pure functions of facts and a given clock ([`schedule`], [`sync`], [`decide`]); [`service`] does what
-//! they say, writes down what happened ([`catalog`]), and asks again. Whoever shows the state of things (command line,
-//! page, messages) shows a [`status::Status`].
+//! Decisions are pure functions of facts and a given clock: [`schedule`] and [`due`] say when, [`sync`] says what each
+//! destination lacks and has too much, [`decide`] says what to do next. [`service`] does that, [`learn`] draws the
+//! conclusions, [`catalog`] keeps them, and [`overview`] shows them: command line, page and messages show a
+//! [`status::Status`].
 
+pub mod catalog;
+pub mod decide;
 pub mod due;
 pub mod facts;
 pub mod job;
+mod learn;
+mod overview;
 pub mod schedule;
+pub mod service;
+pub mod settings;
 pub mod status;
 pub mod sync;
+pub mod task;
+pub mod words;

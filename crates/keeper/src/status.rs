@@ -131,6 +131,8 @@ pub enum TaskKind {
     Verify,
     /// A backup is restored for a test.
     Rehearse,
+    /// A copy is protected from removal, or no longer.
+    Pin,
 }
 
 /// How something ended.

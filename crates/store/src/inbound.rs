@@ -117,6 +117,11 @@ impl RemoteFile {
         self.shared.size
     }
 
+    /// When it was last changed, as the destination said when it was opened.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.shared.modified
+    }
+
     /// True without a byte.
     pub fn is_empty(&self) -> bool {
         self.shared.size == 0

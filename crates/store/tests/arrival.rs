@@ -26,7 +26,7 @@ use store::{
     contract::{self, ContractOptions},
     inbound::RemoteFile,
     local::Local,
-    outbound::{Arrived, Network, Outbound, PushOptions, Target, UploadMeter, push},
+    outbound::{Arrived, Network, Original, Outbound, PushOptions, Target, UploadMeter, push},
 };
 use testkit::noise::noise;
 
@@ -60,7 +60,7 @@ impl Run {
     }
 
     fn push(&self, store: &Arc<dyn Store>, file: &Path, read_back: bool) -> Result<Arrived, StoreError> {
-        let options = PushOptions { file, name: "a.tar", read_back };
+        let options = PushOptions { archive: Original::File(file), name: "a.tar", read_back };
         push(&options, &(store.clone() as _), &self.network(), &Arc::new(UploadMeter::new(store.label())))
     }
 }

@@ -8,7 +8,7 @@ use std::{os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 use common::{Fault, HICCUP, Memory, context, parts};
 use store::{
     Bridge, Cancellation, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
-    outbound::{Network, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
+    outbound::{Network, Original, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
 };
 use testkit::{noise::noise, wait};
 
@@ -221,7 +221,7 @@ fn a_copy_that_changed_on_the_way_is_found_by_reading_back_and_removed() {
 fn push_to(run: &Run, memory: &Memory, file: &Path) -> Result<u64, StoreError> {
     let sink: Arc<dyn Sink> = Arc::new(memory.clone());
     let meter = Arc::new(UploadMeter::new(sink.label()));
-    let options = PushOptions { file, name: "a.tar", read_back: true };
+    let options = PushOptions { archive: Original::File(file), name: "a.tar", read_back: true };
     push(&options, &sink, &Network { bridge: &run.bridge, context: &run.context }, &meter).map(|arrived| arrived.length)
 }
 

@@ -143,7 +143,7 @@ fn config_root(config: &Path) -> Result<PathBuf, BackupError> {
 }
 
 /// Home Assistant's own id of this instance, if it can be read.
-fn instance_id(root: &Path) -> Option<String> {
+pub fn instance_id(root: &Path) -> Option<String> {
     let bytes = read_head(&root.join(".storage/core.uuid"), LONGEST_ID).ok()?;
     let stored: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
     Some(stored.get("data")?.get("uuid")?.as_str()?.to_owned())

@@ -7,6 +7,7 @@ mod migrate;
 mod reading;
 mod rehearsing;
 mod repairing;
+mod serving;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) use migrate::*;
 pub(crate) use reading::*;
 pub(crate) use rehearsing::*;
 pub(crate) use repairing::*;
+pub(crate) use serving::*;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -121,6 +123,18 @@ pub(crate) enum Command {
     /// Allow a pinned archive to be removed again
     #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
     Unpin(PinArgs),
+    /// Back up, copy, verify and rotate by itself, as the jobs in haul.toml say
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Run a job now
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Show whether backups are safe, and what is wrong
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// List the jobs in haul.toml
+    #[command(after_help = "Example:\n  haul jobs")]
+    Jobs(StatusArgs),
     /// Show and test destinations
     #[command(subcommand, after_help = destinations())]
     Destination(DestinationCommand),

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use engine::{
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
 pub(crate) struct Goals {
     pub(crate) destinations: Vec<Destination>,
     /// Those that could not be reached, while others could.
-    unreachable: Vec<CopyReport>,
+    pub(crate) unreachable: Vec<CopyReport>,
     pub(crate) network: Option<Network>,
     pub(crate) uses_stdout: bool,
 }
@@ -120,21 +121,33 @@ impl Goals {
         cancel: &Cancellation,
     ) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
+        Self::reach(&wanted, sending, config, is_mounted, None, cancel)
+    }
+
+    /// As [`Self::of`], of destinations that are known. One that does not answer within `contact` is left out.
+    pub(crate) fn reach(
+        wanted: &[destination::Destination],
+        sending: &SendingArgs,
+        config: &Config,
+        is_mounted: impl Fn(&destination::Destination) -> Result<(), Failure>,
+        contact: Option<Duration>,
+        cancel: &Cancellation,
+    ) -> Result<Self, Failure> {
         for name in wanted.iter().filter_map(|goal| goal.name.as_deref()) {
             destination::check_archive_name(name)?;
         }
-        let uses_stdout = destination::uses_stdout(&wanted)?;
+        let uses_stdout = destination::uses_stdout(wanted)?;
         let read_back = |goal: &destination::Destination| goal.is_read_back(sending.verify, config);
         let needs_network = wanted.iter().any(|goal| read_back(goal) || !matches!(goal.address, Address::Local(_)));
         let network = needs_network
             .then(|| Network::start(sending.waiting.give_up_after, cancel))
             .transpose()?
-            .map(|network| network.heeding(config).limited(sending.limit.limit, config));
+            .map(|network| network.heeding(config).limited(sending.limit.limit, config).answering_within(contact));
         let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, uses_stdout };
         let mut first_failure = None;
         let far: Vec<_> = wanted.iter().filter(|goal| goal.local_archive().is_none()).collect();
         let mut connected = network.as_ref().map(|network| network.connect_all(&far)).unwrap_or_default().into_iter();
-        for goal in &wanted {
+        for goal in wanted {
             let reached = match (goal.local_archive(), &network) {
                 (Some(path), _) => is_mounted(goal).map(|()| Destination::Path(path)),
                 (None, Some(network)) => match connected.next() {

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Cancellation) -> Re
     destination.require_whole()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&destination)?;
-    let Inventory { items, twice } = inventory(&network, &destination, &store)?;
+    let Inventory { items, twice, .. } = inventory(&network, &destination, &store)?;
     let code = if items.iter().any(|item| item.made_by == Origin::Unreadable) { failure::INCOMPLETE } else { DONE };
     if args.json {
         output::json(&Document { destination: store.label(), archives: &items })?;
@@ -155,6 +155,8 @@ pub(crate) struct Inventory {
     pub(crate) items: Vec<Item>,
     /// Names that the destination lists more than once.
     pub(crate) twice: Vec<String>,
+    /// When each archive was last changed, as far as the destination says it.
+    pub(crate) modified: BTreeMap<String, Timestamp>,
 }
 
 /// Reads everything at a destination that is or looks like an archive.
@@ -162,6 +164,16 @@ pub(crate) fn inventory(
     network: &Network,
     destination: &Destination,
     store: &Arc<dyn Store>,
+) -> Result<Inventory, Failure> {
+    inventory_but(network, destination, store, |_| None)
+}
+
+/// As [`inventory`]; what is `known` of an unchanged archive is not read again.
+pub(crate) fn inventory_but(
+    network: &Network,
+    destination: &Destination,
+    store: &Arc<dyn Store>,
+    known: impl Fn(&Entry) -> Option<Item> + Sync,
 ) -> Result<Inventory, Failure> {
     let mut listed: BTreeMap<String, Entry> = BTreeMap::new();
     let mut twice = BTreeSet::new();
@@ -178,6 +190,11 @@ pub(crate) fn inventory(
             scope.spawn(|| {
                 while let Some(entry) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let pinned = listed.contains_key(&format!("{}{PIN}", entry.name));
+                    if let Some(item) = known(entry) {
+                        let item = Item { pinned, ..item };
+                        items.lock().unwrap_or_else(PoisonError::into_inner).push(Ok(Some(item)));
+                        continue;
+                    }
                     let file = RemoteFile::of(
                         &network.bridge,
                         &network.context_for(destination),
@@ -201,7 +218,11 @@ pub(crate) fn inventory(
     let items = items.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut items = items.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     items.sort_by(|a, b| (a.date, &a.name).cmp(&(b.date, &b.name)));
-    Ok(Inventory { items, twice: twice.into_iter().collect() })
+    let modified = wanted
+        .iter()
+        .filter_map(|entry| Some((entry.name.clone(), Timestamp::try_from(entry.modified?).ok()?)))
+        .collect();
+    Ok(Inventory { items, twice: twice.into_iter().collect(), modified })
 }
 
 /// A destination that is lost while its archives are read.

@@ -8,6 +8,7 @@ pub(crate) mod destination;
 pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod inspect;
+pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod migrate;

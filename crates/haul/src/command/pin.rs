@@ -6,7 +6,7 @@ use store::{Cancellation, Kind, small};
 use super::rm;
 use crate::{args::PinArgs, config::Config, destination::Network, failure::Failure};
 
-const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let it go: haul unpin\n";
+pub(crate) const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let it go: haul unpin\n";
 
 pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;

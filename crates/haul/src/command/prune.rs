@@ -76,7 +76,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         )
         .hint("`haul receive` runs with --append-only: prune on the receiving machine itself"));
     }
-    let Inventory { items, twice } = list::inventory(network, destination, store)?;
+    let Inventory { items, twice, .. } = list::inventory(network, destination, store)?;
     if let Some(name) = twice.first() {
         // What a name refers to is uncertain then, and so is whether the list is complete.
         return Err(Failure::new(

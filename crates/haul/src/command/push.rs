@@ -10,7 +10,7 @@ use habackup::{
 use serde::Serialize;
 use store::{
     Address, Cancellation, Context, Sink, StoreError,
-    outbound::{Outcome, PushOptions, UploadMeter},
+    outbound::{Original, Outcome, PushOptions, UploadMeter},
 };
 
 use super::{
@@ -166,7 +166,12 @@ fn push(
     let display = Display::start(args.output.progress, job, Arc::clone(progress));
     let context = network.context_for(goal);
     let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };
-    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, sink, &sockets, &meter);
+    let arrived = store::outbound::push(
+        &PushOptions { archive: Original::File(&args.archive), name, read_back },
+        sink,
+        &sockets,
+        &meter,
+    );
     drop(display);
     match arrived {
         Ok(arrived) => Ok(Outcome {

@@ -17,7 +17,6 @@
 //! | `messages` | the sentences that combine several facts |
 
 pub(crate) mod messages;
-mod pause;
 mod sink;
 mod source;
 mod target;
@@ -30,7 +29,6 @@ use store::{Cancellation, retry::RetryPolicy};
 
 use self::{
     messages::Reached,
-    pause::{NotStopped, Stopped},
     sink::{HomeAssistantSink, Ledger},
 };
 pub(crate) use self::{source::Source, target::Target};
@@ -38,6 +36,7 @@ use crate::{
     args::ProgressArg,
     destination::Network,
     failure::{FAILED, Failure},
+    hooks::{Hooks, NotPrepared, Prepared},
     progress::{Display, Job, Steps},
 };
 
@@ -111,10 +110,17 @@ impl Move {
         let Some(stop) = &self.wanted.stop else { return self.send_now() };
         let steps = Steps::start(self.wanted.progress);
         steps.say("stopping the old Home Assistant");
-        let stopped = match Stopped::begin(stop, self.wanted.start.as_deref(), &self.cancel) {
+        let hooks = Hooks {
+            before: Some(stop),
+            after: self.wanted.start.as_deref(),
+            time_limit: None,
+            before_called: ("the stop command", "nothing was sent; the new Home Assistant is as it was"),
+            after_called: ("the start command", "the old Home Assistant may still be stopped"),
+        };
+        let stopped = match Prepared::begin(&hooks, &self.cancel) {
             Ok(stopped) => stopped,
-            Err(NotStopped::Failed(failure)) => return Err(failure),
-            Err(NotStopped::Interrupted) => {
+            Err(NotPrepared::Failed(failure)) => return Err(failure),
+            Err(NotPrepared::Interrupted) => {
                 let failure = messages::interrupted(Reached::Nothing, self.target.address());
                 return Err(if self.wanted.start.is_some() {
                     failure

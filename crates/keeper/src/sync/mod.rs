@@ -42,6 +42,7 @@ use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use engine::in_units;
 use jiff::Zoned;
+use serde::{Deserialize, Serialize};
 
 use crate::{facts::Known, job::Job};
 use places::Places;
@@ -78,7 +79,7 @@ pub struct CopyTask {
 }
 
 /// Where an archive can be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The destination.
     pub destination: String,
@@ -98,7 +99,7 @@ pub struct Removals {
 }
 
 /// Something that goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
     /// Its name.
     pub name: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::retention::{Origin, Worth};
+use engine::retention::Worth;
 use jiff::Timestamp;
 
 use crate::{
@@ -34,12 +34,7 @@ pub(super) struct Held<'a> {
 
 impl<'a> Places<'a> {
     pub(super) fn new(job: &'a Job, job_facts: &JobFacts, known: &'a Known) -> Self {
-        let is_ours = |held: &Held<'_>| {
-            let item = &held.copy.item;
-            let made = || held.archive.as_ref().is_some_and(|archive| job_facts.made.contains(archive));
-            let instance = item.instance.as_ref().map_or_else(made, |own| Some(own) == job_facts.instance.as_ref());
-            instance && item.arrival.is_none() && item.made_by == Origin::Own
-        };
+        let is_ours = |held: &Held<'_>| job_facts.owns(held.copy);
         let place = |target: &'a Target| {
             let facts = known.destinations.get(&target.destination).filter(|facts| facts.listed.is_some())?;
             let held = facts.copies.values().map(|copy| Held { archive: copy.archive(), copy });

@@ -45,7 +45,6 @@ pub(crate) fn copy(archive: &str, made: Timestamp) -> Copy {
         link: false,
         arrival: None,
         problem: None,
-        content: None,
     };
     Copy { item, modified: None, arrived: None, verified: None, verdict: None }
 }

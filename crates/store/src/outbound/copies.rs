@@ -1,7 +1,6 @@
 //! One copy of the archive: a local file, or an upload to a destination.
 
 use std::{
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,13 +17,13 @@ use super::{
     check::{self, Fingerprint, GRAIN},
     chunker::PartPlan,
     endings,
+    original::Original,
     remote_upload::{Arrived, Message, RemoteUpload, UploadMeter, budget_for, held_at_first},
 };
 use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
-    files,
     local::{Local, PendingFile, parent},
     retry::RetryPolicy,
     store::{Checked, Expected, Sink, Store, Upload},
@@ -273,7 +272,11 @@ impl RemoteCopy {
                     };
                     // A destination that has failed meanwhile closes its budget, which ends the reading; its task knows
                     // why.
-                    match feed(path, offset, &sender, &budget, &self.policy, bridge) {
+                    let original = Original::File(path);
+                    let sent = original.version().and_then(|version| {
+                        feed(original, version.length, offset, &sender, &budget, &self.policy, bridge)
+                    });
+                    match sent {
                         Ok(()) => drop(sender.send(Message::Completed(fingerprint.cloned()))),
                         Err(error) => {
                             drop(sender);
@@ -301,28 +304,27 @@ pub(super) fn wait_for_budget(
     bridge.wait(policy.unless_cancelled(Arc::clone(budget).acquire_owned())).map(Result::ok)
 }
 
-/// Sends a file from `offset` on, while the destination wants it.
+/// Sends an archive of `length` bytes from `offset` on, while the destination wants it.
 pub(super) fn feed(
-    path: &Path,
+    original: Original<'_>,
+    length: u64,
     offset: u64,
     sender: &mpsc::UnboundedSender<Message>,
     budget: &Arc<Semaphore>,
     policy: &RetryPolicy,
     bridge: &Bridge,
 ) -> Result<(), StoreError> {
-    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
-    let file = files::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
+    let opened = original.open()?;
     let mut at = offset;
     while at < length {
         let Some(permit) = wait_for_budget(budget, policy, bridge)? else { return Ok(()) };
         let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
-        file.read_exact_at(&mut segment, at).map_err(unreadable)?;
+        opened.read_exact_at(&mut segment, at)?;
         at += segment.len() as u64;
         if sender.send(Message::Bytes(segment.into(), permit)).is_err() {
             return Ok(());
         }
-        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(at), rustix::fs::Advice::DontNeed);
+        opened.has_read(at);
     }
     Ok(())
 }

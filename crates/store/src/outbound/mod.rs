@@ -15,6 +15,7 @@ mod chunker;
 mod copies;
 mod endings;
 mod late;
+mod original;
 mod push;
 mod remote_upload;
 
@@ -32,6 +33,7 @@ use check::Fingerprinting;
 pub(crate) use copies::ALONE;
 pub use copies::Outcome;
 use copies::{FileCopy, RemoteCopy, SEGMENT, State, TOGETHER, directory, file_name};
+pub use original::Original;
 pub use push::{PushOptions, can_remember, push};
 use remote_upload::Message;
 pub use remote_upload::{Arrived, UploadMeter};

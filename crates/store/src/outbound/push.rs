@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -22,12 +22,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Arrived, Fingerprint, Message, Network, UploadMeter, begin,
+    Arrived, Message, Network, UploadMeter, begin,
     check::compare,
     chunker::PartPlan,
-    copies::{ALONE, BEGINNINGS, SEGMENT, feed},
+    copies::{ALONE, BEGINNINGS, feed},
     endings::{died, tidy},
     look,
+    original::Original,
     remote_upload::{RemoteUpload, Resuming, budget_for},
 };
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
 /// What is pushed where.
 pub struct PushOptions<'a> {
     /// The archive.
-    pub file: &'a Path,
+    pub archive: Original<'a>,
     /// Its name there.
     pub name: &'a str,
     /// Compare every byte after arrival.
@@ -85,20 +86,14 @@ fn attempt(
     meter: &Arc<UploadMeter>,
     state: &PushState,
 ) -> Result<Arrived, StoreError> {
-    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
-    let metadata = fs::metadata(options.file).map_err(unreadable)?;
-    let length = metadata.len();
+    let version = options.archive.version()?;
+    let length = version.length;
     let (bridge, context) = (network.bridge, network.context);
     let policy = RetryPolicy::new(context);
     meter.watch(policy.clone());
     let abilities = sink.abilities();
     let plan = PartPlan::new(&abilities, Some(length), context.tuning.part_size);
-    let record = |session| Record {
-        length,
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        part_size: plan.size(0),
-        session,
-    };
+    let record = |session| Record { length, modified: version.modified, part_size: plan.size(0), session };
 
     // Without a record, nobody finds what is left there.
     let may_stay = abilities.resumable && state.lock.is_some();
@@ -158,17 +153,14 @@ fn attempt(
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(task.run(receiver));
-    let read = feed(options.file, 0, &sender, &budget, &policy, bridge);
+    let read = feed(options.archive, length, 0, &sender, &budget, &policy, bridge);
     // A failure must not leave before the sending task has ended.
     let (read, fingerprint) =
-        match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
+        match read.and_then(|()| options.read_back.then(|| options.archive.fingerprint(context)).transpose()) {
             Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),
             Err(error) => (Err(error), None),
         };
-    let now = fs::metadata(options.file).map_err(unreadable);
-    let changed = now.is_ok_and(|now| {
-        (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec())
-    });
+    let changed = !options.archive.is_still(version);
     if read.is_ok() && !changed {
         let _ = sender.send(Message::Completed(fingerprint));
     }
@@ -178,7 +170,7 @@ fn attempt(
         // Half of one archive and half of another: of no use to the next call.
         bridge.wait(tidy(context, || sent.abort()));
         state.forget();
-        let reason = format!("{} changed while Haul sent it", options.file.display());
+        let reason = format!("{} changed while Haul sent it", options.archive.label());
         return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason)
             .advise("send it again when nothing writes to it any more"));
     }
@@ -200,7 +192,7 @@ async fn is_there(
     if !same_size(&policy.settled(|| store.entry(options.name), same_size).await?) {
         return Ok(false);
     }
-    let fingerprint = Fingerprint::of(options.file, context)?;
+    let fingerprint = options.archive.fingerprint(context)?;
     match compare(store, options.name, &fingerprint, policy).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == Some(Kind::Mismatch) => Ok(false),
@@ -247,8 +239,7 @@ enum Earlier {
 impl PushState {
     /// Identifies who sends this archive there. If the state directory is not writable, only resuming is lost.
     fn claim(options: &PushOptions<'_>, sink: &dyn Sink, context: &Context) -> Result<Self, StoreError> {
-        let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());
-        let identity = format!("{}\0{}\0{}", file.display(), sink.label(), options.name);
+        let identity = format!("{}\0{}\0{}", options.archive.identity(), sink.label(), options.name);
         let digest = Sha256::digest(identity.as_bytes());
         let number = digest[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let path = context.state.join(format!("push-{number:016x}.json"));
@@ -259,7 +250,7 @@ impl PushState {
                 return Ok(Self { path, lock: None });
             };
             if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-                let reason = format!("another haul process is already sending {} there", options.file.display());
+                let reason = format!("another haul process is already sending {} there", options.archive.label());
                 return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason)
                     .advise("wait until it has ended"));
             }
@@ -308,26 +299,5 @@ impl PushState {
 
     fn forget(&self) {
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-impl Fingerprint {
-    /// Of a file as it is now.
-    fn of(path: &Path, context: &Context) -> Result<Self, StoreError> {
-        let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
-        let mut fingerprint = Self::default();
-        let mut file = crate::files::open(path).map_err(unreadable)?;
-        let mut segment = Vec::with_capacity(SEGMENT);
-        loop {
-            if context.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
-            segment.clear();
-            io::Read::read_to_end(&mut io::Read::take(&mut file, SEGMENT as u64), &mut segment).map_err(unreadable)?;
-            if segment.is_empty() {
-                return Ok(fingerprint);
-            }
-            fingerprint.push(&segment);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use store::{
     Bridge, Checked, Kind, StoreError,
-    outbound::{Network, PushOptions, UploadMeter, push},
+    outbound::{Network, Original, PushOptions, UploadMeter, push},
 };
 use testkit::drive::{Call, Fault, Ways};
 
@@ -59,7 +59,7 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
         let send = || {
             let network = Network { bridge: &bridge, context: &rig.context };
             push(
-                &PushOptions { file: &file, name: "a.tar", read_back: false },
+                &PushOptions { archive: Original::File(&file), name: "a.tar", read_back: false },
                 &(place.clone() as _),
                 &network,
                 &Arc::new(UploadMeter::new("there".to_owned())),
@@ -84,8 +84,13 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
         let place = bridge.wait(rig.place());
         let network = Network { bridge: &bridge, context: &rig.context };
         let meter = Arc::new(UploadMeter::new("there".to_owned()));
-        push(&PushOptions { file: &file, name: "a.tar", read_back: false }, &(place.clone() as _), &network, &meter)
-            .unwrap();
+        push(
+            &PushOptions { archive: Original::File(&file), name: "a.tar", read_back: false },
+            &(place.clone() as _),
+            &network,
+            &meter,
+        )
+        .unwrap();
         assert_eq!(rig.archives(), ["a.tar"]);
         assert!(rig.drive.received() <= bytes.len() as u64 + (8 << 20), "it began anew");
         rig.is_clean();

@@ -153,7 +153,8 @@ fn pushed_through(
     let store = bridge.wait(store::connect(&address, &Options::default(), &context)).unwrap();
     *line.cuts.lock().unwrap() = cuts;
     let meter = Arc::new(UploadMeter::new(store.label()));
-    let options = PushOptions { file: &directory.path().join("a.tar"), name: "b.tar", read_back: true };
+    let options =
+        PushOptions { archive: Original::File(&directory.path().join("a.tar")), name: "b.tar", read_back: true };
     let done = push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
     assert_eq!((done.length, done.checked), (bytes.len() as u64, Checked::ReadBack));
     assert!(line.cuts.lock().unwrap().is_empty(), "every cut was met");

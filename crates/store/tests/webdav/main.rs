@@ -16,7 +16,7 @@ use store::{
     Address, Bridge, Cancellation, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments,
     Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
-    outbound::{Network, PushOptions, UploadMeter, push},
+    outbound::{Network, Original, PushOptions, UploadMeter, push},
     parts::Activity,
     retry::Pause,
 };
@@ -467,7 +467,8 @@ fn a_late_answer_is_waited_for_and_shown() {
             }
             seen
         });
-        let options = PushOptions { file: &directory.path().join("a.tar"), name: "a.tar", read_back: false };
+        let options =
+            PushOptions { archive: Original::File(&directory.path().join("a.tar")), name: "a.tar", read_back: false };
         push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
         watching.join().unwrap()
     });

@@ -1,0 +1,321 @@
+//! `[jobs.NAME]` of `haul.toml`: what is to happen by itself.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use engine::{Level, retention::Rules};
+use keeper::{
+    job::{Hooks, Job, Making, Target, Thoroughness},
+    schedule::{Hours, Schedule},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{File, Named};
+use crate::{
+    failure::Failure,
+    units::{duration, rate, span},
+};
+
+/// Keys of a job, and of what differs at one destination.
+const KEYS: &[&str] = &[
+    "source",
+    "schedule",
+    "destinations",
+    "password_file",
+    "name",
+    "exclude",
+    "exclude_database",
+    "level",
+    "uncompressed",
+    "gentle",
+    "keep",
+    "verify",
+    "verify_every",
+    "rehearse",
+    "boot",
+    "before",
+    "after",
+    "hook_timeout",
+    "jitter",
+    "limit",
+    "hours",
+    "overdue_after",
+    "most_removals",
+    "paused",
+    "at",
+];
+const KEYS_AT: &[&str] = &["schedule", "keep", "verify", "verify_every", "limit", "hours"];
+const KEYS_OF_KEEP: &[&str] = &["last", "daily", "weekly", "monthly", "yearly", "within"];
+
+const VERIFY_EVERY: Duration = Duration::from_hours(30 * 24);
+const HOOK_TIMEOUT: Duration = Duration::from_mins(10);
+/// More removals at once than this are unusual.
+const MOST_REMOVALS: usize = 5;
+/// Without a whole backup for so long, in intervals of the schedule, there is a problem.
+const OVERDUE_INTERVALS: i64 = 2;
+/// An interval may be as short as it likes: nobody is told within this time.
+const OVERDUE_LEAST: Duration = Duration::from_hours(26);
+
+/// What may be said for all destinations of a job, and for one of them.
+#[derive(Clone, Default)]
+struct Policy {
+    keep: Option<Rules>,
+    verify: Option<Thoroughness>,
+    // `Duration::MAX`: never.
+    verify_every: Option<Duration>,
+    limit: Option<u64>,
+    hours: Option<Hours>,
+}
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+impl File<'_> {
+    pub(super) fn job(
+        &self,
+        name: &str,
+        value: &Value<'_>,
+        destinations: &BTreeMap<String, Named>,
+    ) -> Result<Job, Failure> {
+        let table = self.table(&format!("jobs.{name}"), value)?;
+        let missing = |key: &str, example: &str| {
+            Err(self
+                .wrong(value.span().start, format!("[jobs.{name}] has no {key}"))
+                .hint(format!("for example: {example}")))
+        };
+        let Some(source) = table.get("source") else { return missing("source", "source = \"/config\"") };
+        let Some(named) = table.get("destinations") else {
+            return missing("destinations", "destinations = [\"nas\"]");
+        };
+        let named = self.destinations_of(name, named, destinations)?;
+        let mut policy = Policy::default();
+        let mut job = Job {
+            name: name.to_owned(),
+            source: PathBuf::from(self.resolved(&self.scalar("source", source)?)),
+            schedules: Vec::new(),
+            jitter: Duration::ZERO,
+            paused: false,
+            destinations: Vec::new(),
+            making: Making::default(),
+            hooks: Hooks { time_limit: HOOK_TIMEOUT, ..Hooks::default() },
+            rehearse: None,
+            boot: None,
+            overdue_after: Duration::ZERO,
+            most_removals: MOST_REMOVALS,
+        };
+        let mut overdue_after = None;
+        let mut at: BTreeMap<String, (Policy, Option<Vec<Schedule>>)> = BTreeMap::new();
+        for (key, value) in table {
+            let key_name = key.get_ref().as_ref();
+            let wrong = |reason: String| self.wrong(value.span().start, format!("{key_name}: {reason}"));
+            let text = || self.scalar(key_name, value);
+            let flag = || value.get_ref().as_bool().ok_or_else(|| wrong("it must be true or false".to_owned()));
+            match key_name {
+                "source" | "destinations" => {}
+                "schedule" => job.schedules = self.schedules(value)?,
+                "password_file" => job.making.password_file = Some(PathBuf::from(self.resolved(&text()?))),
+                "name" => job.making.title = Some(text()?),
+                "exclude" => {
+                    job.making.exclude = self.several(key_name, value)?.into_iter().map(|(text, _)| text).collect();
+                }
+                "exclude_database" => job.making.exclude_database = flag()?,
+                "gentle" => job.making.gentle = flag()?,
+                "uncompressed" => job.making.uncompressed = flag()?,
+                "level" => {
+                    job.making.level = match text()?.as_str() {
+                        "fast" => Level::Fast,
+                        "balanced" => Level::Balanced,
+                        "small" => Level::Small,
+                        other => return Err(wrong(format!("{other:?} is not one of fast, balanced, small"))),
+                    }
+                }
+                "rehearse" => job.rehearse = self.schedules(value)?.into_iter().next(),
+                "boot" => job.boot = Some(text()?),
+                "before" => job.hooks.before = Some(text()?),
+                "after" => job.hooks.after = Some(text()?),
+                "hook_timeout" => job.hooks.time_limit = duration(&text()?).map_err(wrong)?,
+                "jitter" => job.jitter = duration(&text()?).map_err(wrong)?,
+                "overdue_after" => overdue_after = Some(duration(&text()?).map_err(wrong)?),
+                "most_removals" => {
+                    job.most_removals = text()?.parse().map_err(|_| wrong("write a whole number".to_owned()))?;
+                }
+                "paused" => job.paused = flag()?,
+                "at" => {
+                    for (place, value) in self.table(&format!("jobs.{name}.at"), value)? {
+                        let place_name = place.get_ref().as_ref();
+                        if !named.iter().any(|named| named == place_name) {
+                            let message = format!("{place_name:?} is not among the destinations of [jobs.{name}]");
+                            return Err(self.wrong(place.span().start, message));
+                        }
+                        at.insert(place_name.to_owned(), self.at(&format!("jobs.{name}.at.{place_name}"), value)?);
+                    }
+                }
+                _ if !self.policy(&mut policy, key_name, value)? => {
+                    return Err(self.unknown(key.span().start, "key", key_name, KEYS.iter().copied()));
+                }
+                _ => {}
+            }
+        }
+        job.destinations = named
+            .into_iter()
+            .map(|destination| {
+                let (own, schedules) = at.remove(&destination).unwrap_or_default();
+                Target {
+                    keep: own.keep.or(policy.keep),
+                    schedules,
+                    verify_every: Some(own.verify_every.or(policy.verify_every).unwrap_or(VERIFY_EVERY))
+                        .filter(|every| *every != Duration::MAX),
+                    verify: own.verify.or(policy.verify).unwrap_or_default(),
+                    limit: own.limit.or(policy.limit),
+                    hours: own.hours.or(policy.hours),
+                    destination,
+                }
+            })
+            .collect();
+        job.overdue_after = overdue_after.unwrap_or_else(|| usually(&job));
+        Ok(job)
+    }
+
+    fn destinations_of(
+        &self,
+        job: &str,
+        value: &Value<'_>,
+        known: &BTreeMap<String, Named>,
+    ) -> Result<Vec<String>, Failure> {
+        let mut named: Vec<String> = Vec::new();
+        for (name, at) in self.several("destinations", value)? {
+            if !known.contains_key(&name) {
+                return Err(self
+                    .unknown(at, "destination", &name, known.keys().map(String::as_str))
+                    .hint(format!("define it as [destinations.{name}] with a url")));
+            }
+            if named.contains(&name) {
+                return Err(self.wrong(at, format!("[jobs.{job}] names the destination {name:?} twice")));
+            }
+            named.push(name);
+        }
+        if named.is_empty() {
+            return Err(self.wrong(value.span().start, format!("[jobs.{job}] has no destination")));
+        }
+        Ok(named)
+    }
+
+    /// What differs at one destination.
+    fn at(&self, name: &str, value: &Value<'_>) -> Result<(Policy, Option<Vec<Schedule>>), Failure> {
+        let (mut policy, mut schedules) = (Policy::default(), None);
+        for (key, value) in self.table(name, value)? {
+            let key_name = key.get_ref().as_ref();
+            if key_name == "schedule" {
+                schedules = Some(self.schedules(value)?);
+            } else if !self.policy(&mut policy, key_name, value)? {
+                return Err(self.unknown(key.span().start, "key", key_name, KEYS_AT.iter().copied()));
+            }
+        }
+        Ok((policy, schedules))
+    }
+
+    /// Reads a key of a policy; false if it is none.
+    fn policy(&self, policy: &mut Policy, key: &str, value: &Value<'_>) -> Result<bool, Failure> {
+        let wrong = |reason: String| self.wrong(value.span().start, format!("{key}: {reason}"));
+        match key {
+            "keep" => policy.keep = Some(self.rules(value)?),
+            "verify" => {
+                policy.verify = Some(match self.scalar(key, value)?.as_str() {
+                    "whole" => Thoroughness::Whole,
+                    "samples" => Thoroughness::Samples,
+                    other => return Err(wrong(format!("{other:?} is neither \"whole\" nor \"samples\""))),
+                });
+            }
+            "verify_every" => {
+                let text = self.scalar(key, value)?;
+                policy.verify_every =
+                    Some(if text == "never" { Duration::MAX } else { duration(&text).map_err(wrong)? });
+            }
+            "limit" => policy.limit = Some(rate(&self.scalar(key, value)?).map_err(wrong)?),
+            "hours" => policy.hours = Some(Hours::parse(&self.scalar(key, value)?).map_err(wrong)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn rules(&self, value: &Value<'_>) -> Result<Rules, Failure> {
+        let mut rules = Rules::default();
+        for (key, value) in self.table("keep", value)? {
+            let key_name = key.get_ref().as_ref();
+            let wrong = |reason: String| self.wrong(value.span().start, format!("{key_name}: {reason}"));
+            let text = self.scalar(key_name, value)?;
+            let count = || text.parse::<u32>().map_err(|_| wrong("write a whole number".to_owned()));
+            match key_name {
+                "last" => rules.last = count()?,
+                "daily" => rules.daily = count()?,
+                "weekly" => rules.weekly = count()?,
+                "monthly" => rules.monthly = count()?,
+                "yearly" => rules.yearly = count()?,
+                "within" => rules.within = Some(span(&text).map_err(wrong)?),
+                _ => return Err(self.unknown(key.span().start, "rule", key_name, KEYS_OF_KEEP.iter().copied())),
+            }
+        }
+        if rules.keep_nothing() {
+            return Err(self
+                .wrong(value.span().start, "keep: the rules keep nothing")
+                .hint("for example: keep = { last = 3, daily = 7, weekly = 4 }; without keep, everything stays"));
+        }
+        Ok(rules)
+    }
+
+    fn schedules(&self, value: &Value<'_>) -> Result<Vec<Schedule>, Failure> {
+        let texts = self.several("schedule", value)?;
+        texts.into_iter().map(|(text, at)| Schedule::parse(&text).map_err(|reason| self.wrong(at, reason))).collect()
+    }
+
+    /// One text or several, and where each is.
+    fn several(&self, key: &str, value: &Value<'_>) -> Result<Vec<(String, usize)>, Failure> {
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                items.iter().map(|item| Ok((self.scalar(key, item)?, item.span().start))).collect()
+            }
+            _ => Ok(vec![(self.scalar(key, value)?, value.span().start)]),
+        }
+    }
+
+    /// All jobs, once the destinations are known.
+    pub(super) fn jobs(
+        &self,
+        table: &DeTable<'_>,
+        destinations: &BTreeMap<String, Named>,
+    ) -> Result<Vec<Job>, Failure> {
+        let mut jobs = Vec::new();
+        for (name, value) in table {
+            let text = name.get_ref().as_ref();
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if text.is_empty() || !text.chars().all(is_plain) {
+                let message = format!("{text:?} can't be a job's name; use letters, digits, - and _");
+                return Err(self.wrong(name.span().start, message));
+            }
+            jobs.push(self.job(text, value, destinations)?);
+        }
+        jobs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(jobs)
+    }
+}
+
+/// Twice the longest time between two backups that the schedules plan.
+fn usually(job: &Job) -> Duration {
+    let zone = jiff::tz::TimeZone::system();
+    let mut at = jiff::Timestamp::now();
+    let mut longest = 0;
+    let schedules =
+        job.schedules.iter().chain(job.destinations.iter().filter_map(|target| target.schedules.as_ref()).flatten());
+    for _ in 0..16 {
+        let Some(next) = schedules.clone().filter_map(|schedule| schedule.after(at, &zone)).min() else {
+            return Duration::MAX;
+        };
+        longest = longest.max(next.as_second() - at.as_second());
+        at = next;
+    }
+    Duration::from_secs(u64::try_from(longest * OVERDUE_INTERVALS).unwrap_or(0)).max(OVERDUE_LEAST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What every task needs: the configuration in force, its destinations, and a connection.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use keeper::{job::Job, service::Started, status::Failure as Reason};
+use store::{Cancellation, Limit};
+
+use crate::{
+    config::Config,
+    destination::{self, Destination, Network},
+    failure::{DAMAGED, Failure, INTERRUPTED, USAGE},
+};
+
+/// A destination that does not answer within this time is away. The service calls again.
+pub(super) const CONTACT: Duration = Duration::from_mins(2);
+
+/// The configuration in force.
+pub(super) struct Force {
+    pub(super) config: Config,
+    /// The rates of jobs at destinations: all tasks there keep to one together.
+    limits: BTreeMap<(String, String), Limit>,
+}
+
+/// One task, and what it needs.
+pub(super) struct Doing<'a> {
+    pub(super) force: &'a Force,
+    pub(super) started: &'a Started,
+}
+
+impl Force {
+    pub(super) fn of(config: Config) -> Self {
+        let mut limits = BTreeMap::new();
+        for job in config.jobs() {
+            for target in &job.destinations {
+                let limit = target.limit.map(Limit::new);
+                limits.extend(limit.map(|limit| ((job.name.clone(), target.destination.clone()), limit)));
+            }
+        }
+        Self { config, limits }
+    }
+}
+
+impl Doing<'_> {
+    pub(super) fn cancel(&self) -> &Cancellation {
+        &self.started.cancel
+    }
+
+    pub(super) fn job(&self, name: &str) -> Result<&Job, Failure> {
+        let found = self.force.config.jobs().iter().find(|job| job.name == name);
+        found.ok_or_else(|| Failure::usage(format!("there is no job {name:?} any more")))
+    }
+
+    /// A destination of the configuration, with what the job says of it.
+    pub(super) fn destination(&self, job: Option<&str>, name: &str) -> Result<Destination, Failure> {
+        if self.force.config.destination(name).is_none() {
+            return Err(Failure::usage(format!("there is no destination {name:?} any more")));
+        }
+        let mut destination = destination::resolve(&self.force.config, name)?;
+        if let Some(limit) = job.and_then(|job| self.force.limits.get(&(job.to_owned(), name.to_owned()))) {
+            destination.common.limit = Some(limit.clone());
+        }
+        Ok(destination)
+    }
+
+    pub(super) fn network(&self) -> Result<Network, Failure> {
+        Ok(Network::start(None, self.cancel())?.answering_within(Some(CONTACT)))
+    }
+}
+
+/// Why something failed, for the service.
+pub(super) fn reason(failure: &Failure) -> Reason {
+    Reason {
+        message: failure.message.clone(),
+        hint: failure.hint.clone(),
+        passes: !matches!(failure.code, USAGE | DAMAGED | INTERRUPTED),
+    }
+}

@@ -1,0 +1,465 @@
+//! What is known, as everybody is shown it: pure functions of facts and the clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{Phase, inventory::Called, retention::Origin};
+use jiff::{Timestamp, ToSpan, Zoned, civil::Date};
+
+use crate::{
+    facts::{Copy, DestinationFacts, Known},
+    job::Job,
+    settings::{RunningTask, Settings},
+    status::{
+        ArchiveStatus, ConfigurationStatus, CopyStatus, Day, DestinationStatus, Ending, Event, JobStatus, Level,
+        Problem, Running, Status,
+    },
+    sync::{Plan, Removals},
+    task::Task,
+    words,
+};
+
+/// Days that the history shows.
+const DAYS: usize = 30;
+
+/// What is shown.
+pub(crate) struct Facts<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) known: &'a Known,
+    pub(crate) plans: &'a BTreeMap<String, Plan>,
+    pub(crate) running: &'a BTreeMap<i64, RunningTask>,
+    pub(crate) next: &'a BTreeMap<String, Timestamp>,
+    pub(crate) unwritten: Option<&'a str>,
+    pub(crate) version: &'a str,
+    pub(crate) now: &'a Zoned,
+}
+
+impl Facts<'_> {
+    fn at(&self) -> Timestamp {
+        self.now.timestamp()
+    }
+
+    /// A job's copies: destination, name and what is known.
+    fn copies<'s>(&'s self, job: &'s Job) -> impl Iterator<Item = (&'s str, &'s str, &'s Copy)> {
+        let owner = self.known.jobs.get(&job.name);
+        job.destinations
+            .iter()
+            .filter_map(|target| self.known.destinations.get_key_value(&target.destination))
+            .flat_map(move |(destination, facts)| {
+                facts
+                    .copies
+                    .iter()
+                    .filter(move |(_, copy)| !copy.item.link && owner.is_some_and(|owner| owner.owns(copy)))
+                    .map(move |(name, copy)| (destination.as_str(), name.as_str(), copy))
+            })
+    }
+
+    fn removals<'s>(&'s self, destination: &'s str) -> impl Iterator<Item = &'s Removals> {
+        self.plans.values().filter_map(move |plan| plan.removals.get(destination))
+    }
+
+    fn is_leaving(&self, destination: &str, name: &str) -> bool {
+        self.removals(destination).any(|removals| removals.leaving.iter().any(|removal| removal.name == name))
+    }
+}
+
+/// Everything at a glance. `since` says since when each problem exists.
+pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> Status {
+    let mut problems = problems(facts);
+    for problem in &mut problems {
+        problem.since = since.get(&problem.key).copied().unwrap_or(problem.since);
+    }
+    let jobs: Vec<JobStatus> = facts.settings.jobs.iter().map(|job| self::job(facts, job, &problems)).collect();
+    let destinations =
+        facts.known.destinations.iter().map(|(name, known)| destination(facts, name, known, &problems)).collect();
+    let level = problems.iter().map(|problem| problem.level).chain(jobs.iter().map(|job| job.level)).max();
+    let level = level.unwrap_or(Level::Unknown);
+    let headline = match &jobs[..] {
+        [] => "No backup is set up yet".to_owned(),
+        [only] => only.headline.clone(),
+        several => match several.iter().filter(|job| job.level > Level::Ok).collect::<Vec<_>>()[..] {
+            [] => format!("All {} jobs are safe", several.len()),
+            [one] => format!("{}: {}", one.name, one.headline),
+            [first, ..] => format!("Several jobs need a look, first of all {}: {}", first.name, first.headline),
+        },
+    };
+    let configuration = facts.settings.configuration.clone();
+    Status {
+        now: facts.at(),
+        version: facts.version.to_owned(),
+        level,
+        headline,
+        jobs,
+        destinations,
+        problems,
+        configuration: configuration.unwrap_or(ConfigurationStatus { path: String::new(), problem: None }),
+    }
+}
+
+fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
+    let known = facts.known.jobs.get(&job.name).cloned().unwrap_or_default();
+    let whole: Vec<_> = facts.copies(job).filter(|(_, _, copy)| copy.is_whole()).collect();
+    let newest_whole = whole.iter().map(|(_, _, copy)| copy.item.date).max();
+    let newest: Vec<_> = whole.iter().filter(|(_, _, copy)| Some(copy.item.date) == newest_whole).collect();
+    let verified = newest.iter().filter(|(_, _, copy)| copy.verified.is_some()).count();
+    let running: Vec<Running> = facts
+        .running
+        .iter()
+        .filter(|(_, running)| running.task.job() == Some(&job.name))
+        .map(|(id, running)| self::running(*id, running))
+        .collect();
+    let next = facts.next.get(&job.name).copied().filter(|_| !job.paused);
+    let worst = problems.iter().filter(|problem| problem.job.as_deref() == Some(&job.name)).max_by_key(|p| p.level);
+    let when = match (job.paused, next) {
+        (true, _) => "; paused".to_owned(),
+        (false, Some(next)) if next > facts.at() => format!("; next {}", words::moment(next, facts.now)),
+        _ => String::new(),
+    };
+    let copies = match (newest_whole, newest.len()) {
+        (None, _) => None,
+        (Some(date), count) => Some(format!(
+            "{}, newest {}{}",
+            words::count(count, "whole copy", "whole copies"),
+            words::ago(date, facts.at()),
+            match (verified, count) {
+                (0, _) => String::new(),
+                (1, 1) => ", checked".to_owned(),
+                (2, 2) => ", both checked".to_owned(),
+                (checked, all) if checked == all => ", all checked".to_owned(),
+                (checked, _) => format!(", {checked} checked"),
+            }
+        )),
+    };
+    let busy = running.iter().any(|running| running.kind == crate::status::TaskKind::Backup);
+    let (level, headline) = match (worst, copies) {
+        (Some(problem), Some(copies)) if problem.level >= Level::Error => {
+            (problem.level, format!("{}; {copies}{when}", problem.message))
+        }
+        (Some(problem), None) => (problem.level, format!("{}{when}", problem.message)),
+        (problem, Some(copies)) => (problem.map_or(Level::Ok, |problem| problem.level), format!("{copies}{when}")),
+        (None, None) if busy => (Level::Unknown, "The first backup is being made".to_owned()),
+        (None, None) => (Level::Unknown, format!("No backup yet{when}")),
+    };
+    JobStatus {
+        name: job.name.clone(),
+        source: engine::shown(job.source.as_os_str().as_encoded_bytes()),
+        level,
+        headline,
+        schedules: job.schedules.iter().map(|schedule| schedule.as_str().to_owned()).collect(),
+        paused: job.paused,
+        instance: known.instance.clone(),
+        next,
+        last: known.last.clone(),
+        newest_whole,
+        copies_of_newest: newest.len(),
+        verified_of_newest: verified,
+        proven: known.proven.clone(),
+        running,
+        destinations: job.destinations.iter().map(|target| target.destination.clone()).collect(),
+        days: days(facts, job),
+    }
+}
+
+/// What was made on each of the last days.
+fn days(facts: &Facts<'_>, job: &Job) -> Vec<Day> {
+    let zone = facts.now.time_zone();
+    let today = facts.now.date();
+    let mut made: BTreeMap<Date, (bool, u64)> = BTreeMap::new();
+    for (_, _, copy) in facts.copies(job) {
+        let day = made.entry(copy.item.date.to_zoned(zone.clone()).date()).or_default();
+        *day = (day.0 || copy.is_whole(), day.1.max(copy.item.size));
+    }
+    let last = facts.known.jobs.get(&job.name).and_then(|known| known.last.as_ref());
+    let failed =
+        last.filter(|last| last.ending == Ending::Failed).map(|last| last.started.to_zoned(zone.clone()).date());
+    let days = (0..DAYS).rev().filter_map(|back| today.checked_sub(i64::try_from(back).ok()?.days()).ok());
+    days.map(|date| {
+        let (level, size) = match made.get(&date) {
+            Some((true, size)) => (Level::Ok, *size),
+            Some((false, size)) => (Level::Warning, *size),
+            None if failed == Some(date) => (Level::Error, 0),
+            None => (Level::Unknown, 0),
+        };
+        Day { date, level, size }
+    })
+    .collect()
+}
+
+fn running(id: i64, running: &RunningTask) -> Running {
+    let (task, progress) = (&running.task, &running.progress);
+    let seconds = progress.running().as_secs_f64();
+    let (done, total) = (progress.done(), progress.total());
+    let rate = if seconds > 0.5 { (done as f64 / seconds) as u64 } else { 0 };
+    let waiting = progress.waiting().map(|waiting| match waiting.what {
+        store::retry::Pause::Retry(reason) => format!("{reason}; trying again"),
+        store::retry::Pause::Answer => "everything is sent; waiting for the answer".to_owned(),
+    });
+    let doing = waiting.or_else(|| progress.standstill()).unwrap_or_else(|| match (task, progress.phase()) {
+        (_, Phase::Planning) if matches!(task, Task::Backup { .. }) => "scanning".to_owned(),
+        (Task::Backup { .. }, Phase::Measuring) => "measuring".to_owned(),
+        (Task::Backup { .. }, Phase::Finishing) => "finishing the copies".to_owned(),
+        (Task::Backup { .. }, _) => "backing up".to_owned(),
+        (Task::Look { .. }, _) => "looking at what is there".to_owned(),
+        (Task::Copy { .. }, _) => "sending a copy".to_owned(),
+        (Task::Remove { .. } | Task::Delete { .. }, _) => "removing".to_owned(),
+        (Task::Verify { .. }, _) => "checking a copy".to_owned(),
+        (Task::Rehearse { .. }, _) => "restoring for a test".to_owned(),
+        (Task::Pin { .. }, _) => "protecting".to_owned(),
+    });
+    Running {
+        id,
+        kind: task.kind(),
+        job: task.job().map(str::to_owned),
+        destination: task.destination().map(str::to_owned),
+        archive: task.archive().map(str::to_owned),
+        started: running.started,
+        doing,
+        done,
+        total,
+        rate,
+        left: (rate > 0 && total > done).then(|| (total - done) / rate),
+        limited_by: matches!(task, Task::Backup { .. } | Task::Copy { .. })
+            .then(|| progress.limited_by(true).as_str().to_owned()),
+    }
+}
+
+fn destination(facts: &Facts<'_>, name: &str, known: &DestinationFacts, problems: &[Problem]) -> DestinationStatus {
+    let own: Vec<&Copy> = known.copies.values().filter(|copy| copy.item.made_by != Origin::Unknown).collect();
+    let whole = own.iter().filter(|copy| copy.is_whole());
+    let worst = problems.iter().filter(|problem| problem.destination.as_deref() == Some(name)).max_by_key(|p| p.level);
+    let headline = match (&known.away, worst, known.listed) {
+        (Some((since, failure)), _, _) => {
+            format!("away since {}: {}", words::ago(*since, facts.at()), failure.message)
+        }
+        (None, Some(problem), _) => problem.message.clone(),
+        (None, None, None) => "not looked at yet".to_owned(),
+        (None, None, Some(_)) => words::count(own.len(), "backup", "backups"),
+    };
+    let names = |waits: bool| {
+        let of = facts.removals(name).filter(move |removals| removals.needs_consent() == waits);
+        of.flat_map(|removals| removals.leaving.iter().map(|removal| removal.name.clone())).collect()
+    };
+    DestinationStatus {
+        name: name.to_owned(),
+        address: known.address.clone(),
+        level: match (worst, known.listed) {
+            (Some(problem), _) => problem.level,
+            (None, None) => Level::Unknown,
+            (None, Some(_)) => Level::Ok,
+        },
+        headline,
+        seen: known.listed,
+        away_since: known.away.as_ref().map(|(since, _)| *since),
+        away: known.away.as_ref().map(|(_, failure)| failure.clone()),
+        free: known.free,
+        archives: own.len(),
+        whole: whole.clone().count(),
+        size: own.iter().map(|copy| copy.item.size).sum(),
+        newest_whole: whole.map(|copy| copy.item.date).max(),
+        leaving: names(false),
+        waiting_for_consent: names(true),
+    }
+}
+
+/// What is wrong now, the worst first.
+pub(crate) fn problems(facts: &Facts<'_>) -> Vec<Problem> {
+    let mut all = Problems { facts, all: Vec::new() };
+    all.configuration();
+    facts.settings.jobs.iter().for_each(|job| all.job(job));
+    facts.known.destinations.iter().for_each(|(name, known)| all.destination(name, known));
+    let mut problems = all.all;
+    problems.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.key.cmp(&b.key)));
+    problems
+}
+
+struct Problems<'a> {
+    facts: &'a Facts<'a>,
+    all: Vec<Problem>,
+}
+
+impl Problems<'_> {
+    fn add(
+        &mut self,
+        (kind, level): (&str, Level),
+        (job, destination): (Option<&str>, Option<&str>),
+        what: &str,
+        (message, hint): (String, Option<String>),
+    ) {
+        let parts = [kind, job.unwrap_or_default(), destination.unwrap_or_default(), what];
+        self.all.push(Problem {
+            key: parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":"),
+            kind: kind.to_owned(),
+            level,
+            job: job.map(str::to_owned),
+            destination: destination.map(str::to_owned),
+            since: self.facts.at(),
+            message,
+            hint,
+        });
+    }
+
+    fn configuration(&mut self) {
+        if let Some(problem) = self.facts.settings.configuration.as_ref().and_then(|file| file.problem.clone()) {
+            let hint = "correct the file; until then the settings that were read before stay in force".to_owned();
+            self.add(("configuration", Level::Warning), (None, None), "", (problem, Some(hint)));
+        }
+        if let Some(reason) = self.facts.unwritten {
+            let hint = "make room in the state directory; backups go on meanwhile".to_owned();
+            let message = format!("Haul can't write down what it does: {reason}");
+            self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));
+        }
+    }
+
+    fn job(&mut self, job: &Job) {
+        let facts = self.facts;
+        let known = facts.known.jobs.get(&job.name).cloned().unwrap_or_default();
+        let of = (Some(job.name.as_str()), None);
+        let newest = facts.copies(job).filter(|(_, _, copy)| copy.is_whole()).map(|(_, _, copy)| copy.item.date).max();
+        if let Some(last) = known.last.as_ref().filter(|_| known.failures > 0) {
+            let again = match &known.retry {
+                Some((retry, _)) => format!("Haul tries again at {}", words::moment(*retry, facts.now)),
+                None => "Haul does not try again before the next time it is due".to_owned(),
+            };
+            let hint = last.hint.as_ref().map_or(again.clone(), |hint| format!("{hint}; {again}"));
+            let message = format!("The last backup failed: {}", last.message);
+            self.add(("backup-failed", Level::Error), of, "", (message, Some(hint)));
+        } else if let Some(last) = known.last.as_ref().filter(|last| last.ending == Ending::Incomplete) {
+            let texts = (last.message.clone(), last.hint.clone());
+            self.add(("incomplete", Level::Warning), of, "", texts);
+        }
+        if job.paused {
+            return;
+        }
+        if let Some(newest) = newest
+            && facts.at().duration_since(newest).as_secs()
+                > i64::try_from(job.overdue_after.as_secs()).unwrap_or(i64::MAX)
+        {
+            let message = format!("The newest whole backup is from {}", words::ago(newest, facts.at()));
+            let hint = "see why newer ones failed, or make one now".to_owned();
+            self.add(("overdue", Level::Error), of, "", (message, Some(hint)));
+        }
+        if let Some(failure) = &known.rehearsal_failure {
+            let message = format!("The last rehearsal did not prove that the backup restores: {}", failure.message);
+            self.add(("not-proven", Level::Error), of, "", (message, failure.hint.clone()));
+        }
+        for blocked in facts.plans.get(&job.name).iter().flat_map(|plan| &plan.blocked) {
+            let place = (of.0, Some(blocked.destination.as_str()));
+            let texts = (blocked.to_string(), Some(blocked.why.hint().to_owned()));
+            self.add(("blocked", Level::Warning), place, &blocked.archive, texts);
+        }
+        // Damage that another copy makes good is repaired, and no reason to worry.
+        let sound: BTreeSet<_> = facts
+            .copies(job)
+            .filter(|(_, _, copy)| !copy.is_damaged())
+            .filter_map(|(_, _, copy)| copy.archive())
+            .collect();
+        let damaged = facts.copies(job).filter(|(_, _, copy)| copy.is_damaged());
+        for (destination, name, copy) in damaged {
+            let elsewhere = copy.archive().is_some_and(|archive| sound.contains(&archive));
+            let level = if elsewhere { Level::Warning } else { Level::Error };
+            let why = copy.verdict.as_ref().map(|verdict| verdict.sentence.clone()).or(copy.item.problem.clone());
+            let message = format!("{name} at {destination} is damaged: {}", why.unwrap_or_default());
+            let hint = if elsewhere {
+                "Haul replaces it with a sound copy".to_owned()
+            } else {
+                "no sound copy is known; `haul repair` may save most of it".to_owned()
+            };
+            self.add(("copy-damaged", level), (of.0, Some(destination)), name, (message, Some(hint)));
+        }
+    }
+
+    fn destination(&mut self, name: &str, known: &DestinationFacts) {
+        let users = self.facts.settings.jobs.iter().filter(|job| !job.paused && job.target(name).is_some()).count();
+        if users == 0 {
+            return;
+        }
+        let of = (None, Some(name));
+        if let Some((_, failure)) = &known.away {
+            let texts = (format!("{name} can't be reached: {}", failure.message), failure.hint.clone());
+            self.add(("destination-away", Level::Warning), of, "", texts);
+        } else if let Some((_, failure)) = &known.trouble {
+            self.add(("trouble", Level::Warning), of, "", (failure.message.clone(), failure.hint.clone()));
+        }
+        let facts = self.facts;
+        let waiting = facts.removals(name).filter(|removals| removals.needs_consent());
+        let waiting: usize = waiting.map(|removals| removals.leaving.len()).sum();
+        if waiting > 0 {
+            let message = format!(
+                "{} would be removed from {name} at once, which is more than usual",
+                words::count(waiting, "backup", "backups")
+            );
+            let hint = format!("look at them, and agree if that is right: `haul prune {name}` removes them as well");
+            self.add(("removals-wait", Level::Warning), of, "", (message, Some(hint)));
+        }
+    }
+}
+
+/// The event that says that a problem is over.
+pub(crate) fn over(key: &str, at: Timestamp) -> Event {
+    let mut parts = key.split(':');
+    let kind = parts.next().unwrap_or_default();
+    let what = match kind {
+        "backup-failed" => "Backups succeed again",
+        "overdue" => "There is a recent whole backup again",
+        "destination-away" => "The destination can be reached again",
+        "copy-damaged" => "The damaged copy is gone or replaced",
+        "not-proven" => "A rehearsal proved again that the backup restores",
+        "configuration" => "The configuration is in order again",
+        _ => "A problem is over",
+    };
+    let rest: Vec<&str> = parts.collect();
+    let (job, destination) = match kind {
+        "destination-away" | "trouble" | "removals-wait" => (None, rest.first()),
+        _ => (rest.first(), rest.get(1)),
+    };
+    Event {
+        id: 0,
+        at,
+        level: Level::Ok,
+        kind: format!("{kind}-over"),
+        job: job.map(|job| (*job).to_owned()),
+        destination: destination.map(|destination| (*destination).to_owned()),
+        message: match rest.first() {
+            Some(of) => format!("{what}: {of}"),
+            None => what.to_owned(),
+        },
+        hint: None,
+    }
+}
+
+/// All archives and their copies, the newest first.
+pub(crate) fn archives(facts: &Facts<'_>, notes: &BTreeMap<String, String>) -> Vec<ArchiveStatus> {
+    let mut all: BTreeMap<String, ArchiveStatus> = BTreeMap::new();
+    for (destination, known) in &facts.known.destinations {
+        for (name, copy) in &known.copies {
+            // What says nothing of itself is its own.
+            let id = copy.archive().unwrap_or_else(|| format!("{destination}--{name}"));
+            let archive = all.entry(id.clone()).or_insert_with(|| ArchiveStatus {
+                note: notes.get(&id).cloned(),
+                id,
+                item: copy.item.clone(),
+                job: job_of(facts, destination, copy).map(|job| job.name.clone()),
+                copies: Vec::new(),
+            });
+            if archive.item.verdict != Called::Whole && copy.is_whole() {
+                archive.item = copy.item.clone();
+            }
+            archive.copies.push(CopyStatus {
+                destination: destination.clone(),
+                name: name.clone(),
+                size: copy.item.size,
+                verified: copy.verified,
+                verdict: copy.verdict.clone(),
+                pinned: copy.item.pinned,
+                leaving: facts.is_leaving(destination, name),
+            });
+        }
+    }
+    let mut all: Vec<ArchiveStatus> = all.into_values().collect();
+    all.sort_by(|a, b| (b.item.date, &b.id).cmp(&(a.item.date, &a.id)));
+    all
+}
+
+fn job_of<'s>(facts: &'s Facts<'_>, destination: &str, copy: &Copy) -> Option<&'s Job> {
+    let jobs = facts.settings.jobs.iter().filter(|job| job.target(destination).is_some());
+    jobs.into_iter().find(|job| facts.known.jobs.get(&job.name).is_some_and(|owner| owner.owns(copy)))
+}

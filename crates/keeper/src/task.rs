@@ -1,0 +1,259 @@
+//! What the service does, one thing at a time: a task, and how it ended.
+
+use engine::inventory::Item;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    job::Thoroughness,
+    status::{CopyVerdict, Ending, Failure, Proof, TaskKind},
+    sync::{Removal, Source},
+};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Makes a backup.
+    Backup {
+        /// For this job.
+        job: String,
+        /// To these destinations.
+        to: Vec<String>,
+        /// The schedules that it counts for: see [`crate::facts::JobFacts::started`].
+        counts_for: Vec<String>,
+    },
+    /// Lists a destination, and reads the beginnings of archives that are new there.
+    Look {
+        /// The destination.
+        destination: String,
+    },
+    /// Sends an archive that another destination has.
+    Copy {
+        /// For this job.
+        job: String,
+        /// The archive.
+        archive: String,
+        /// Copies of it, the best source first.
+        from: Vec<Source>,
+        /// Where it goes.
+        to: Location,
+        /// How many bytes it has.
+        size: u64,
+    },
+    /// Removes what retention does not keep.
+    Remove {
+        /// For this job.
+        job: String,
+        /// The destination.
+        destination: String,
+        /// What goes, and on account of what.
+        removals: Vec<Removal>,
+    },
+    /// Reads a copy and checks it.
+    Verify {
+        /// For this job, whose key opens it.
+        job: Option<String>,
+        /// The copy.
+        copy: Location,
+        /// How much of it.
+        how: Thoroughness,
+    },
+    /// Restores an archive for a test.
+    Rehearse {
+        /// For this job.
+        job: String,
+        /// Which copy.
+        copy: Location,
+    },
+    /// Protects a copy from removal, or no longer.
+    Pin {
+        /// The copy.
+        copy: Location,
+        /// Whether it is to be protected.
+        pinned: bool,
+    },
+    /// Removes one copy because somebody said so.
+    Delete {
+        /// The copy.
+        copy: Location,
+    },
+}
+
+/// An archive at a destination.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Location {
+    /// The destination's name in the configuration file.
+    pub destination: String,
+    /// The archive's name there.
+    pub name: String,
+}
+
+impl Task {
+    /// What it is.
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::Backup { .. } => TaskKind::Backup,
+            Self::Look { .. } => TaskKind::Look,
+            Self::Copy { .. } => TaskKind::Copy,
+            Self::Remove { .. } | Self::Delete { .. } => TaskKind::Remove,
+            Self::Verify { .. } => TaskKind::Verify,
+            Self::Rehearse { .. } => TaskKind::Rehearse,
+            Self::Pin { .. } => TaskKind::Pin,
+        }
+    }
+
+    /// For which job it is done.
+    pub fn job(&self) -> Option<&str> {
+        match self {
+            Self::Backup { job, .. }
+            | Self::Copy { job, .. }
+            | Self::Remove { job, .. }
+            | Self::Rehearse { job, .. } => Some(job),
+            Self::Verify { job, .. } => job.as_deref(),
+            Self::Look { .. } | Self::Pin { .. } | Self::Delete { .. } => None,
+        }
+    }
+
+    /// The destination that it occupies; a backup occupies none, because it is made when it is due.
+    pub fn destination(&self) -> Option<&str> {
+        match self {
+            Self::Backup { .. } => None,
+            Self::Look { destination } | Self::Remove { destination, .. } => Some(destination),
+            Self::Copy { to: copy, .. }
+            | Self::Verify { copy, .. }
+            | Self::Rehearse { copy, .. }
+            | Self::Pin { copy, .. }
+            | Self::Delete { copy } => Some(&copy.destination),
+        }
+    }
+
+    /// The archive that it is about, by its name.
+    pub fn archive(&self) -> Option<&str> {
+        match self {
+            Self::Copy { to: copy, .. }
+            | Self::Verify { copy, .. }
+            | Self::Rehearse { copy, .. }
+            | Self::Pin { copy, .. }
+            | Self::Delete { copy } => Some(&copy.name),
+            Self::Backup { .. } | Self::Look { .. } | Self::Remove { .. } => None,
+        }
+    }
+
+    /// Whether both can't run at the same time: one backup or rehearsal at a time, and one task at each destination.
+    pub fn excludes(&self, other: &Self) -> bool {
+        let heavy = |task: &Self| matches!(task, Self::Backup { .. } | Self::Rehearse { .. });
+        (heavy(self) && heavy(other)) || (self.destination().is_some() && self.destination() == other.destination())
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How.
+    pub ending: Ending,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// For one that failed: whether trying again may help.
+    pub passes: bool,
+    /// Bytes of the archive, or sent, or freed.
+    pub size: Option<u64>,
+    /// What limited it.
+    pub limited_by: Option<String>,
+    /// What was learned.
+    pub found: Found,
+}
+
+/// What a task learned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Found {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A backup was made; what became of each copy.
+    Made {
+        /// Home Assistant's id of the instance.
+        instance: Option<String>,
+        /// Each destination, and what is there or why nothing is.
+        copies: Vec<(String, Result<Arrived, Failure>)>,
+    },
+    /// Everything at a destination that is or looks like an archive.
+    Listed {
+        /// The address, without secrets.
+        address: String,
+        /// The copies; what was known of them before is kept by the service.
+        items: Vec<(Item, Option<Timestamp>)>,
+        /// Free space.
+        free: Option<u64>,
+        /// Whether nothing can be removed from here.
+        append_only: bool,
+    },
+    /// A copy arrived.
+    Sent(Arrived),
+    /// These are gone.
+    Removed(Vec<String>),
+    /// What reading a copy showed.
+    Verified(CopyVerdict),
+    /// A rehearsal proved something.
+    Proved {
+        /// What.
+        proof: Proof,
+        /// What it counted.
+        counts: serde_json::Value,
+    },
+    /// A copy is protected, or no longer.
+    Pinned(bool),
+}
+
+/// A copy that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its name there.
+    pub name: String,
+    /// Whether the destination compared checksums of all its bytes.
+    pub compared: bool,
+}
+
+impl Outcome {
+    /// It is done.
+    pub fn done(message: impl Into<String>, found: Found) -> Self {
+        Self {
+            ending: Ending::Done,
+            message: message.into(),
+            hint: None,
+            passes: true,
+            size: None,
+            limited_by: None,
+            found,
+        }
+    }
+
+    /// It failed.
+    pub fn failed(failure: Failure) -> Self {
+        Self {
+            ending: Ending::Failed,
+            message: failure.message,
+            hint: failure.hint,
+            passes: failure.passes,
+            size: None,
+            limited_by: None,
+            found: Found::Nothing,
+        }
+    }
+
+    /// Somebody stopped it.
+    pub fn cancelled() -> Self {
+        Self { ending: Ending::Cancelled, message: "stopped".to_owned(), ..Self::done("", Found::Nothing) }
+    }
+
+    /// Why it failed.
+    pub fn failure(&self) -> Option<Failure> {
+        (self.ending == Ending::Failed).then(|| Failure {
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            passes: self.passes,
+        })
+    }
+}
