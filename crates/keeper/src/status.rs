@@ -5,9 +5,10 @@
 use engine::inventory::Item;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How good or bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// As it should be.
@@ -21,7 +22,7 @@ pub enum Level {
 }
 
 /// Everything at a glance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// When this was put together.
     pub now: Timestamp,
@@ -42,7 +43,7 @@ pub struct Status {
 }
 
 /// The configuration file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigurationStatus {
     /// Where it is, or would be.
     pub path: String,
@@ -51,7 +52,7 @@ pub struct ConfigurationStatus {
 }
 
 /// One job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobStatus {
     /// Its name.
     pub name: String,
@@ -88,7 +89,7 @@ pub struct JobStatus {
 }
 
 /// What was proved by restoring.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Proof {
     /// When.
     pub at: Timestamp,
@@ -105,7 +106,7 @@ pub struct Proof {
 }
 
 /// The backups of one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Day {
     /// By the local calendar.
     pub date: jiff::civil::Date,
@@ -116,7 +117,7 @@ pub struct Day {
 }
 
 /// What a task is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// A backup is made.
@@ -136,7 +137,7 @@ pub enum TaskKind {
 }
 
 /// How something ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// Everything is as it should be.
@@ -150,7 +151,7 @@ pub enum Ending {
 }
 
 /// A task that ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStatus {
     /// Its number.
     pub id: i64,
@@ -181,7 +182,7 @@ pub struct RunStatus {
 }
 
 /// A task that runs now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Running {
     /// Its number.
     pub id: i64,
@@ -210,7 +211,7 @@ pub struct Running {
 }
 
 /// One destination.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationStatus {
     /// Its name.
     pub name: String,
@@ -243,7 +244,7 @@ pub struct DestinationStatus {
 }
 
 /// What went wrong, and what to do next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// What happened, in one sentence.
     pub message: String,
@@ -254,7 +255,7 @@ pub struct Failure {
 }
 
 /// What is wrong and not over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Stays the same as long as it is the same problem.
     pub key: String,
@@ -276,11 +277,12 @@ pub struct Problem {
 }
 
 /// One archive and all its copies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ArchiveStatus {
     /// Stays the same wherever copies are: for links.
     pub id: String,
     /// What its copies say of themselves; the best of them.
+    #[schema(value_type = Object)]
     pub item: Item,
     /// The job that it belongs to.
     pub job: Option<String>,
@@ -291,7 +293,7 @@ pub struct ArchiveStatus {
 }
 
 /// A copy of an archive.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CopyStatus {
     /// The destination's name.
     pub destination: String,
@@ -310,7 +312,7 @@ pub struct CopyStatus {
 }
 
 /// What reading a copy showed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CopyVerdict {
     /// Nothing is missing or damaged.
     pub whole: bool,
@@ -323,7 +325,7 @@ pub struct CopyVerdict {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Its number: later ones have greater ones.
     pub id: i64,

@@ -27,7 +27,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("testkit", &[]),
     ("engine", &["habackup", "livesqlite", "pargz", "store"]),
     ("keeper", &["engine", "store"]),
-    ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "store"]),
+    ("web", &["engine", "keeper", "peer"]),
+    ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "store", "web"]),
     ("xtask", &[]),
 ];
 /// These crates are synchronous: nothing below them may use sockets or a runtime. Only `store` connects the two.
@@ -60,6 +61,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "sample",
     "store",
     "testkit",
+    "web",
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,147 @@
+//! The pages. Each is a template, filled from what the service says; each button is a form that works without script.
+
+mod archive;
+mod backups;
+mod events;
+mod home;
+mod log_in;
+mod orders;
+mod recovery;
+mod settings;
+pub(crate) mod setup;
+mod view;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{
+    app::{Asked, Shared, permit},
+    assets::{VERSION, asset},
+    auth::Scope,
+    refusal::Refusal,
+};
+
+/// Name, path and words of each part.
+pub(crate) const TABS: &[(&str, &str, &str)] = &[
+    ("home", "/", "Home"),
+    ("backups", "/backups", "Backups"),
+    ("events", "/events", "Events"),
+    ("settings", "/settings", "Settings"),
+    ("recovery", "/recovery", "Recovery"),
+];
+
+type Answer = Result<Response, Refusal>;
+type Service = State<Arc<Shared>>;
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    let open = Router::new()
+        .route("/assets/{name}", get(asset))
+        .route("/welcome", get(log_in::welcome).post(log_in::first_visit))
+        .route("/login", get(log_in::form).post(log_in::log_in));
+    let inside = Router::new()
+        .route("/", get(home::home))
+        .route("/backups", get(backups::list))
+        .route("/backups/{id}", get(archive::details))
+        .route("/backups/{id}/contents", get(archive::contents))
+        .route("/backups/{id}/compare", get(archive::compare))
+        .route("/backups/{id}/download", get(archive::download))
+        .route("/backups/{id}/file", get(archive::file))
+        .route("/backups/{id}/delete", get(archive::ask_to_delete).post(archive::delete))
+        .route("/backups/{id}/{order}", post(orders::archive))
+        .route("/jobs/{name}/{order}", post(orders::job))
+        .route("/runs/{id}/cancel", post(orders::cancel))
+        .route("/destinations/{name}/agree", post(orders::agree))
+        .route("/sync", post(orders::sync))
+        .route("/events", get(events::list))
+        .route("/settings", get(settings::show_all))
+        .route("/settings/tokens", post(settings::add_token))
+        .route("/settings/tokens/revoke", post(settings::revoke_token))
+        .route("/settings/password", post(settings::change_password))
+        .route("/recovery", get(recovery::recovery))
+        .route("/setup", get(setup::form).post(setup::filled))
+        .route("/setup/key", get(setup::key).post(setup::put_away))
+        .route("/setup/kit", get(setup::kit))
+        .route("/logout", post(log_in::log_out))
+        .route_layer(from_fn(inside_only));
+    open.merge(inside)
+}
+
+/// A page shows everything, so only who may do everything gets one.
+async fn inside_only(asked: Asked, request: Request, next: Next) -> Answer {
+    permit(&asked, Scope::Admin)?;
+    Ok(next.run(request).await)
+}
+
+/// The same around every page.
+pub(crate) struct Frame {
+    /// What stands before every path.
+    base: String,
+    /// What every form brings along.
+    csrf: String,
+    title: String,
+    /// The part of the page that is open.
+    tab: &'static str,
+    /// What was just done.
+    done: Option<&'static str>,
+    /// The visitor is logged in.
+    inside: bool,
+    /// There is a session that can be ended.
+    session: bool,
+    version: &'static str,
+}
+
+impl Frame {
+    fn new(asked: &Asked, title: impl Into<String>, tab: &'static str) -> Self {
+        Self {
+            base: asked.base.clone(),
+            csrf: asked.visitor.form().to_owned(),
+            title: title.into(),
+            tab,
+            done: asked.query.get("done").and_then(orders::done),
+            inside: asked.visitor.scope().is_some(),
+            session: matches!(asked.visitor, crate::visitor::Visitor::Browser { session: Some(_), .. }),
+            version: VERSION.as_str(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct Refused<'a> {
+    frame: Frame,
+    refusal: &'a Refusal,
+}
+
+/// Says it as a page; who is not logged in is led to where that can be done.
+pub(crate) fn refused(shared: &Shared, asked: &Asked, refusal: &Refusal) -> Response {
+    if refusal.status == StatusCode::UNAUTHORIZED {
+        let page = if shared.accounts.code().is_some() { "/welcome" } else { "/login" };
+        return redirect(asked, page);
+    }
+    let title = refusal.status.canonical_reason().unwrap_or("Not done");
+    let mut response = show(&Refused { frame: Frame::new(asked, title, ""), refusal });
+    *response.status_mut() = refusal.status;
+    response
+}
+
+fn show(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(error) => Refusal::broken(format!("The page can't be drawn: {error}.")).into_response(),
+    }
+}
+
+/// Leads to another page of ours, which is loaded anew.
+fn redirect(asked: &Asked, page: &str) -> Response {
+    let address = HeaderValue::from_str(&format!("{}{page}", asked.base)).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, address)]).into_response()
+}

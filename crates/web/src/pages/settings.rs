@@ -1,0 +1,109 @@
+//! The configuration as it is, the password, and tokens for programs.
+
+use std::{sync::Arc, time::Instant};
+
+use askama::Template;
+use axum::extract::State;
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, Frame, Service,
+    log_in::{too_many, waiting, with_session, wrongly},
+    orders::said,
+    show,
+};
+use crate::{
+    app::{Asked, Shared},
+    auth::{AccountError, SHORTEST, Scope, TokenInfo},
+    backend::{Backend, Configuration},
+    refusal::Refusal,
+    text::Clock,
+};
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct Settings {
+    frame: Frame,
+    clock: Clock,
+    configuration: Configuration,
+    tokens: Vec<TokenInfo>,
+    /// A token that was made just now.
+    made: Option<Zeroizing<String>>,
+    name: String,
+    scope: String,
+    shortest: usize,
+    wrong_token: Option<String>,
+    wrong_old: Option<String>,
+    wrong_password: Option<String>,
+}
+
+async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refusal> {
+    let configuration = shared.ask(<dyn Backend>::configuration).await?;
+    Ok(Settings {
+        frame: Frame::new(asked, "Settings", "settings"),
+        clock: shared.clock(),
+        configuration,
+        tokens: shared.accounts.tokens(),
+        made: None,
+        name: String::new(),
+        scope: "read".to_owned(),
+        shortest: SHORTEST,
+        wrong_token: None,
+        wrong_old: None,
+        wrong_password: None,
+    })
+}
+
+pub(super) async fn show_all(State(shared): Service, asked: Asked) -> Answer {
+    Ok(show(&settings(&shared, &asked).await?))
+}
+
+pub(super) async fn add_token(State(shared): Service, asked: Asked) -> Answer {
+    let (name, scope) = (asked.form.text("name").to_owned(), asked.form.text("scope").to_owned());
+    let rights = match scope.as_str() {
+        "act" => Scope::Act,
+        "admin" => Scope::Admin,
+        _ => Scope::Read,
+    };
+    match shared.accounts.add_token(&name, rights, Timestamp::now()) {
+        Ok(made) => Ok(show(&Settings { made: Some(made), ..settings(&shared, &asked).await? })),
+        Err(AccountError::Invalid(wrong)) => {
+            let page = Settings { name, scope, wrong_token: Some(wrong), ..settings(&shared, &asked).await? };
+            Ok(wrongly(show(&page)))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub(super) async fn revoke_token(State(shared): Service, asked: Asked) -> Answer {
+    if !shared.accounts.revoke_token(asked.form.text("name"))? {
+        return Err(Refusal::not_found("token"));
+    }
+    Ok(said(&asked, "/settings", "revoke"))
+}
+
+pub(super) async fn change_password(State(shared): Service, asked: Asked) -> Answer {
+    let text = |name| Zeroizing::new(asked.form.text(name).to_owned());
+    let (old, new) = (text("old"), text("password"));
+    if let Err(wait) = shared.throttle.attempt(asked.visit.peer, Instant::now()) {
+        let page = Settings { wrong_old: Some(waiting(wait)), ..settings(&shared, &asked).await? };
+        return Ok(too_many(show(&page), wait));
+    }
+    if !shared.hashed(move |accounts| accounts.code().is_some() || accounts.is_password(&old)).await? {
+        let wrong = Some("This is not the password that is in force.".to_owned());
+        return Ok(wrongly(show(&Settings { wrong_old: wrong, ..settings(&shared, &asked).await? })));
+    }
+    shared.throttle.forget(asked.visit.peer);
+    if *new != *text("again") {
+        let wrong = Some("The two passwords are not the same.".to_owned());
+        return Ok(wrongly(show(&Settings { wrong_password: wrong, ..settings(&shared, &asked).await? })));
+    }
+    match shared.hashed(move |accounts| accounts.set_password(&new)).await? {
+        Ok(()) => with_session(&shared, &asked, said(&asked, "/settings", "password")),
+        Err(AccountError::Invalid(wrong)) => {
+            Ok(wrongly(show(&Settings { wrong_password: Some(wrong), ..settings(&shared, &asked).await? })))
+        }
+        Err(other) => Err(other.into()),
+    }
+}

@@ -1,0 +1,236 @@
+//! What templates ask of the words in `keeper::status`: how they look and are called here.
+
+use std::borrow::Borrow;
+
+use keeper::status::{ArchiveStatus, CopyStatus, JobStatus, Level, Problem, Running, TaskKind};
+
+use crate::{fields::segment, text};
+
+/// Bytes in units.
+pub(crate) fn bytes(number: impl Borrow<u64>) -> String {
+    engine::in_units(*number.borrow())
+}
+
+/// `1 backup`, `12 backups`.
+pub(crate) fn count(number: impl Borrow<usize>, singular: &str) -> String {
+    text::count(*number.borrow(), singular)
+}
+
+/// How long something took.
+pub(crate) fn duration(seconds: impl Borrow<f64>) -> String {
+    text::duration(*seconds.borrow())
+}
+
+/// The first letter is a capital.
+pub(crate) fn sentence(words: &str) -> String {
+    text::sentence(words)
+}
+
+/// The name of its colour.
+pub(crate) fn tone(level: impl Borrow<Level>) -> &'static str {
+    match level.borrow() {
+        Level::Ok => "ok",
+        Level::Unknown => "unknown",
+        Level::Warning => "warning",
+        Level::Error => "error",
+    }
+}
+
+/// The name of its picture.
+pub(crate) fn icon(level: impl Borrow<Level>) -> &'static str {
+    match level.borrow() {
+        Level::Ok => "check",
+        Level::Unknown => "clock",
+        Level::Warning => "alert",
+        Level::Error => "cross",
+    }
+}
+
+/// In a word.
+pub(crate) fn word(level: impl Borrow<Level>) -> &'static str {
+    match level.borrow() {
+        Level::Ok => "Good",
+        Level::Unknown => "Not known yet",
+        Level::Warning => "Look at this",
+        Level::Error => "Problem",
+    }
+}
+
+pub(crate) fn task(kind: impl Borrow<TaskKind>) -> &'static str {
+    match kind.borrow() {
+        TaskKind::Backup => "Making a backup",
+        TaskKind::Look => "Looking at a location",
+        TaskKind::Copy => "Copying a backup",
+        TaskKind::Remove => "Removing old backups",
+        TaskKind::Verify => "Checking a backup",
+        TaskKind::Rehearse => "Testing a restore",
+    }
+}
+
+/// `1.2 GB of 3.4 GB · 85 MB/s · 25 s left · limited by compressing`.
+pub(crate) fn figures(running: &Running) -> String {
+    let mut parts = Vec::new();
+    match (running.done, running.total) {
+        (0, 0) => {}
+        (done, 0) => parts.push(engine::in_units(done)),
+        (done, total) => parts.push(format!("{} of {}", engine::in_units(done), engine::in_units(total))),
+    }
+    if running.rate > 0 {
+        parts.push(format!("{}/s", engine::in_units(running.rate)));
+    }
+    if let Some(left) = running.left {
+        parts.push(format!("{} left", duration(left as f64)));
+    }
+    if let Some(limit) = &running.limited_by {
+        parts.push(format!("limited by {limit}"));
+    }
+    parts.join(" · ")
+}
+
+/// How much of it is done, in percent.
+pub(crate) fn percent(running: &Running) -> Option<u64> {
+    (running.total > 0).then(|| (u128::from(running.done) * 100 / u128::from(running.total)).min(100) as u64)
+}
+
+/// A day of the strip.
+pub(crate) struct Bar {
+    pub(crate) x: usize,
+    pub(crate) y: u64,
+    pub(crate) height: u64,
+    pub(crate) tone: &'static str,
+    pub(crate) title: String,
+}
+
+/// Its width and height, as `viewBox` has them.
+pub(crate) const STRIP_HEIGHT: u64 = 36;
+const BAR: usize = 10;
+
+/// The last days as bars: as high as the archive was large.
+pub(crate) fn strip(job: &JobStatus) -> Vec<Bar> {
+    let largest = job.days.iter().map(|day| day.size).max().unwrap_or(0).max(1);
+    let bar = |(number, day): (usize, &keeper::status::Day)| {
+        let height = match day.level {
+            Level::Ok | Level::Warning if day.size > 0 => {
+                12 + (u128::from(day.size) * u128::from(STRIP_HEIGHT - 12) / u128::from(largest)) as u64
+            }
+            Level::Unknown => 4,
+            _ => STRIP_HEIGHT,
+        };
+        let what = match day.level {
+            Level::Ok if day.size > 0 => engine::in_units(day.size),
+            Level::Ok => "backed up".to_owned(),
+            Level::Warning => "something was missing".to_owned(),
+            Level::Error => "failed".to_owned(),
+            Level::Unknown => "no backup".to_owned(),
+        };
+        let title = format!("{}: {what}", day.date.strftime("%A, %-d %B"));
+        Bar { x: number * BAR, y: STRIP_HEIGHT - height, height, tone: tone(day.level), title }
+    };
+    job.days.iter().enumerate().map(bar).collect()
+}
+
+pub(crate) fn strip_width(job: &JobStatus) -> usize {
+    (job.days.len() * BAR).max(BAR) - 3
+}
+
+/// The strip in words.
+pub(crate) fn strip_summary(job: &JobStatus) -> String {
+    let days = |level: Level| job.days.iter().filter(|day| day.level == level).count();
+    let mut text = format!("The last {} days: backed up on {}", job.days.len(), days(Level::Ok) + days(Level::Warning));
+    if days(Level::Error) > 0 {
+        text.push_str(", failed on ");
+        text.push_str(&days(Level::Error).to_string());
+    }
+    text + "."
+}
+
+/// A problem's name.
+pub(crate) fn problem(problem: &Problem) -> String {
+    let about =
+        |what: &str, name: &Option<String>| name.as_ref().map_or(what.to_owned(), |name| format!("{what}: {name}"));
+    match problem.kind.as_str() {
+        "backup-failed" => about("The last backup failed", &problem.job),
+        "overdue" => about("No recent backup", &problem.job),
+        "destination-away" => about("A location can't be reached", &problem.destination),
+        "copy-damaged" => about("A copy is damaged", &problem.destination),
+        "not-proven" => about("Not proven to restore", &problem.job),
+        "removals-wait" => about("Removing backups needs your consent", &problem.destination),
+        "low-space" => about("Little free space", &problem.destination),
+        "configuration" => "The configuration has a mistake".to_owned(),
+        "incomplete" => about("The last backup lacks something", &problem.job),
+        other => sentence(&other.replace('-', " ")),
+    }
+}
+
+/// What to press about it: the words, and where the form goes.
+pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
+    let job = problem.job.as_ref().map(|job| segment(job));
+    match (problem.kind.as_str(), job) {
+        ("backup-failed" | "overdue" | "incomplete", Some(job)) => Some(("Back up now", format!("/jobs/{job}/run"))),
+        ("not-proven", Some(job)) => Some(("Test a restore now", format!("/jobs/{job}/rehearse"))),
+        ("destination-away", _) => Some(("Try again now", "/sync".to_owned())),
+        ("copy-damaged", _) => Some(("Repair from another copy", "/sync".to_owned())),
+        _ => None,
+    }
+}
+
+/// Where to read more about it.
+pub(crate) fn more(problem: &Problem) -> (&'static str, &'static str) {
+    match problem.kind.as_str() {
+        "configuration" => ("Show the configuration", "/settings"),
+        "low-space" | "copy-damaged" => ("Show backups", "/backups"),
+        "removals-wait" => ("Show what would go", "#locations"),
+        _ => ("Show what happened", "/events"),
+    }
+}
+
+/// How a copy is.
+pub(crate) fn copy_level(copy: &CopyStatus) -> Level {
+    match &copy.verdict {
+        Some(verdict) if verdict.whole => Level::Ok,
+        Some(_) => Level::Error,
+        None => Level::Unknown,
+    }
+}
+
+/// How a copy is, in words.
+pub(crate) fn copy_word(copy: &CopyStatus) -> &'static str {
+    match &copy.verdict {
+        Some(verdict) if verdict.whole && verdict.samples => "checked by samples",
+        Some(verdict) if verdict.whole => "checked",
+        Some(_) => "damaged",
+        None => "not checked yet",
+    }
+}
+
+/// How an archive is: the best of its copies.
+pub(crate) fn archive_level(archive: &ArchiveStatus) -> Level {
+    let best = archive.copies.iter().map(copy_level).min().unwrap_or(Level::Unknown);
+    let called = match archive.item.verdict {
+        engine::inventory::Called::Damaged => Level::Error,
+        engine::inventory::Called::Incomplete => Level::Warning,
+        _ => Level::Ok,
+    };
+    best.max(called)
+}
+
+/// How an archive is, in words.
+pub(crate) fn archive_word(archive: &ArchiveStatus) -> String {
+    let whole = archive.copies.iter().filter(|copy| copy_level(copy) == Level::Ok).count();
+    match (archive.item.verdict, archive_level(archive)) {
+        (engine::inventory::Called::Incomplete, Level::Warning) => "incomplete".to_owned(),
+        (_, Level::Error) => "damaged".to_owned(),
+        (_, Level::Ok) if whole == archive.copies.len() => "checked".to_owned(),
+        (_, Level::Ok) => format!("{whole} of {} checked", archive.copies.len()),
+        _ => "not checked yet".to_owned(),
+    }
+}
+
+/// What it is called on the page.
+pub(crate) fn title(archive: &ArchiveStatus) -> &str {
+    archive.item.title.as_deref().filter(|title| !title.trim().is_empty()).unwrap_or(&archive.item.name)
+}
+
+pub(crate) fn is_pinned(archive: &ArchiveStatus) -> bool {
+    archive.item.pinned || archive.copies.iter().any(|copy| copy.pinned)
+}

@@ -1,0 +1,140 @@
+//! Text for people: escaped, and times and sizes as they are said.
+
+use std::fmt::{self, Write};
+
+use askama::filters::Escaper;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+/// Writes text into a page: no character of it is markup, none reorders what stands beside it, none is invisible
+/// control.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Safe;
+
+impl Escaper for Safe {
+    fn write_escaped_str<W: Write>(&self, mut dest: W, string: &str) -> fmt::Result {
+        string.chars().try_for_each(|character| self.write_escaped_char(&mut dest, character))
+    }
+
+    fn write_escaped_char<W: Write>(&self, mut dest: W, character: char) -> fmt::Result {
+        match character {
+            '<' => dest.write_str("&lt;"),
+            '>' => dest.write_str("&gt;"),
+            '&' => dest.write_str("&amp;"),
+            '"' => dest.write_str("&quot;"),
+            '\'' => dest.write_str("&#39;"),
+            '\n' | '\t' => dest.write_char(character),
+            _ if character.is_control() || engine::reorders(character) => dest.write_char('\u{fffd}'),
+            _ => dest.write_char(character),
+        }
+    }
+}
+
+/// A moment and the clock and calendar that it is told by.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    pub(crate) now: Timestamp,
+    pub(crate) zone: TimeZone,
+}
+
+impl Clock {
+    /// `3 hours ago`, `in 12 minutes`.
+    pub(crate) fn ago(&self, moment: &Timestamp) -> String {
+        let seconds = self.now.as_second() - moment.as_second();
+        match seconds {
+            -59..60 => "just now".to_owned(),
+            60.. => format!("{} ago", span(seconds)),
+            _ => format!("in {}", span(-seconds)),
+        }
+    }
+
+    /// `today at 04:45`, `Tuesday at 04:45`, `12 March at 04:45`.
+    pub(crate) fn day(&self, moment: &Timestamp) -> String {
+        let (now, then) = (self.local(&self.now), self.local(moment));
+        let days = (then.date() - now.date()).get_days();
+        let date = match days {
+            0 => "today".to_owned(),
+            1 => "tomorrow".to_owned(),
+            -1 => "yesterday".to_owned(),
+            2..7 | -6..-1 => then.strftime("%A").to_string(),
+            _ if then.year() == now.year() => then.strftime("%-d %B").to_string(),
+            _ => then.strftime("%-d %B %Y").to_string(),
+        };
+        format!("{date} at {}", then.strftime("%H:%M"))
+    }
+
+    /// `2026-11-28 04:45`.
+    pub(crate) fn exact(&self, moment: &Timestamp) -> String {
+        self.local(moment).strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
+    fn local(&self, moment: &Timestamp) -> Zoned {
+        moment.to_zoned(self.zone.clone())
+    }
+}
+
+/// A stretch of time in its largest unit.
+fn span(seconds: i64) -> String {
+    let (number, unit) = match seconds {
+        ..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// How long something took or will take: `12 s`, `3 min 10 s`, `1 h 45 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `1 copy`, `12 copies`.
+pub(crate) fn count(number: usize, singular: &str) -> String {
+    let plural = singular.strip_suffix('y').map_or_else(|| format!("{singular}s"), |stem| format!("{stem}ies"));
+    format!("{number} {}", if number == 1 { singular } else { &plural })
+}
+
+/// The first letter is a capital.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock { now: "2026-11-28T12:00:00Z".parse().unwrap(), zone: TimeZone::fixed(jiff::tz::offset(1)) }
+    }
+
+    #[test]
+    fn moments_are_told_as_people_tell_them() {
+        for (moment, day, ago) in [
+            ("2026-11-28T11:59:30Z", "today at 12:59", "just now"),
+            ("2026-11-28T03:45:00Z", "today at 04:45", "8 hours ago"),
+            ("2026-11-29T03:45:00Z", "tomorrow at 04:45", "in 15 hours"),
+            ("2026-11-27T22:45:00Z", "yesterday at 23:45", "13 hours ago"),
+            ("2026-11-24T03:45:00Z", "Tuesday at 04:45", "4 days ago"),
+            ("2026-10-03T03:45:00Z", "3 October at 04:45", "56 days ago"),
+            ("2025-10-03T03:45:00Z", "3 October 2025 at 04:45", "421 days ago"),
+            ("2026-11-28T12:01:00Z", "today at 13:01", "in 1 minute"),
+        ] {
+            let moment = moment.parse().unwrap();
+            assert_eq!((clock().day(&moment).as_str(), clock().ago(&moment).as_str()), (day, ago));
+        }
+    }
+
+    #[test]
+    fn no_text_is_markup_or_steers_the_line() {
+        let mut page = String::new();
+        Safe.write_escaped_str(&mut page, "<script>\"a\"&'b'\u{202e}gpj.\u{7}ü\n").unwrap();
+        assert_eq!(page, "&lt;script&gt;&quot;a&quot;&amp;&#39;b&#39;\u{fffd}gpj.\u{fffd}ü\n");
+    }
+}

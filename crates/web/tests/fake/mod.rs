@@ -1,0 +1,336 @@
+//! A service that only says what it is told to: for tests of the pages and for looking at them.
+#![allow(
+    dead_code,
+    clippy::assigning_clones,
+    clippy::items_after_statements,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "not every user uses all of it"
+)]
+
+pub mod state;
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use keeper::status::{ArchiveStatus, Event, Failure, Level, RunStatus, Status, TaskKind};
+use tokio::sync::watch;
+use web::backend::{
+    Backend, Choices, Configuration, ContentEntry, ContentKind, Contents, Differences, Established, FoundDirectory,
+    Invalid, Location, LocationField, LocationKind, Order, Outlet, SetUp, Wanted,
+};
+
+use self::state::State;
+
+pub struct Fake {
+    pub state: Mutex<State>,
+    pub orders: Mutex<Vec<Order>>,
+    /// What the next order fails with.
+    pub failure: Mutex<Option<Failure>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Fake {
+    pub fn new(state: State) -> Self {
+        Self {
+            state: Mutex::new(state),
+            orders: Mutex::default(),
+            failure: Mutex::default(),
+            changes: watch::Sender::new(1),
+        }
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    pub fn ordered(&self) -> Vec<Order> {
+        std::mem::take(&mut self.orders.lock().unwrap())
+    }
+
+    /// Lets what runs go on a little; what is done ends.
+    pub fn go_on(&self) {
+        let mut changed = false;
+        let mut state = self.state.lock().unwrap();
+        for job in &mut state.status.jobs {
+            for running in &mut job.running {
+                running.done += running.rate;
+                running.left = Some(running.total.saturating_sub(running.done) / running.rate.max(1));
+                changed = true;
+            }
+            job.running.retain(|running| running.done < running.total);
+        }
+        drop(state);
+        if changed {
+            self.changes.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn get<T>(&self, get: impl FnOnce(&State) -> T) -> T {
+        get(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn failure(message: &str, hint: &str) -> Failure {
+    Failure { message: message.to_owned(), hint: Some(hint.to_owned()), passes: false }
+}
+
+impl Backend for Fake {
+    fn status(&self) -> Status {
+        self.get(|state| Status { now: Timestamp::now(), ..state.status.clone() })
+    }
+
+    fn archives(&self) -> Vec<ArchiveStatus> {
+        self.get(|state| state.archives.clone())
+    }
+
+    fn archive(&self, id: &str) -> Option<ArchiveStatus> {
+        self.get(|state| state.archives.iter().find(|archive| archive.id == id).cloned())
+    }
+
+    fn events(&self, before: Option<i64>, most: usize) -> Vec<Event> {
+        let older = |event: &&Event| before.is_none_or(|before| event.id < before);
+        self.get(|state| state.events.iter().filter(older).take(most).cloned().collect())
+    }
+
+    fn runs(&self, _: Option<i64>, most: usize) -> Vec<RunStatus> {
+        self.get(|state| state.status.jobs.iter().filter_map(|job| job.last.clone()).take(most).collect())
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE haul_up gauge\nhaul_up 1\n".to_owned()
+    }
+
+    fn configuration(&self) -> Configuration {
+        self.get(|state| Configuration {
+            path: state.status.configuration.path.clone(),
+            text: state.configuration.clone(),
+            problem: state.status.configuration.problem.clone(),
+        })
+    }
+
+    fn order(&self, order: Order) -> Result<(), Failure> {
+        if let Some(failure) = self.failure.lock().unwrap().take() {
+            return Err(failure);
+        }
+        self.orders.lock().unwrap().push(order.clone());
+        self.change(|state| match &order {
+            Order::BackUp { job } => {
+                let running = state::running(7, TaskKind::Backup, job, 0, 1_400_000_000);
+                state.status.jobs.iter_mut().filter(|known| known.name == *job).for_each(|known| {
+                    known.running = vec![running.clone()];
+                });
+            }
+            Order::Cancel { run } => {
+                state.status.jobs.iter_mut().for_each(|job| job.running.retain(|running| running.id != *run));
+            }
+            Order::Pause { job } | Order::Resume { job } => {
+                let paused = matches!(order, Order::Pause { .. });
+                state.status.jobs.iter_mut().filter(|known| known.name == *job).for_each(|known| known.paused = paused);
+            }
+            Order::Pin { archive } | Order::Unpin { archive } => {
+                let pinned = matches!(order, Order::Pin { .. });
+                let archives = state.archives.iter_mut().filter(|known| known.id == *archive);
+                archives.for_each(|known| {
+                    known.item.pinned = pinned;
+                    known.copies.iter_mut().for_each(|copy| copy.pinned = pinned);
+                });
+            }
+            Order::Note { archive, text } => {
+                let archives = state.archives.iter_mut().filter(|known| known.id == *archive);
+                archives.for_each(|known| known.note = Some(text.clone()).filter(|text| !text.is_empty()));
+            }
+            Order::Delete { archive, destination, .. } => {
+                let goes = |place: &String| destination.as_ref().is_none_or(|destination| destination == place);
+                let archives = state.archives.iter_mut().filter(|known| known.id == *archive);
+                archives.for_each(|known| known.copies.retain(|copy| !goes(&copy.destination)));
+                state.archives.retain(|known| !known.copies.is_empty());
+            }
+            Order::AgreeToRemovals { destination } => {
+                let known = state.status.destinations.iter_mut().filter(|known| known.name == *destination);
+                known.for_each(|known| known.waiting_for_consent.clear());
+            }
+            _ => {}
+        });
+        Ok(())
+    }
+
+    fn contents(&self, _: &str, folder: &str) -> Result<Contents, Failure> {
+        let entry = |name: &str, kind, size| ContentEntry {
+            name: name.to_owned(),
+            kind,
+            size,
+            modified: Some("2026-11-27T21:14:00Z".parse().unwrap()),
+        };
+        use ContentKind::{File, Folder, Other};
+        let entries = match folder {
+            "" => vec![
+                entry(".storage", Folder, Some(3_100_000)),
+                entry("blueprints", Folder, Some(18_400)),
+                entry("custom_components", Folder, Some(48_000_000)),
+                entry("www", Folder, Some(212_000_000)),
+                entry(".HA_VERSION", File, Some(9)),
+                entry("automations.yaml", File, Some(24_310)),
+                entry("configuration.yaml", File, Some(4112)),
+                entry("home-assistant_v2.db", File, Some(1_070_000_000)),
+                entry("latest", Other, None),
+                entry("secrets.yaml", File, Some(612)),
+                entry("<b>bold</b>\u{202e}lmay.exe", File, Some(1)),
+            ],
+            "empty" => Vec::new(),
+            "missing" => return Err(failure("There is no folder `missing` in this backup.", "Go back to the list.")),
+            _ => vec![entry("auth", File, Some(18_112)), entry("core.config_entries", File, Some(91_223))],
+        };
+        Ok(Contents { entries, more: if folder == "www" { 12_000 } else { 0 } })
+    }
+
+    fn compare(&self, _: &str, _: &str) -> Result<Differences, Failure> {
+        let paths = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Differences {
+            added: paths(&["www/floorplan.svg", "custom_components/better_thermostat/manifest.json"]),
+            removed: paths(&["www/old<script>.js"]),
+            changed: paths(&["automations.yaml", ".storage/core.config_entries", "home-assistant_v2.db"]),
+            same: 361,
+            more: 0,
+        })
+    }
+
+    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet) -> Result<(), Failure> {
+        let gone = |_| failure("The other side is gone.", "");
+        match wanted {
+            Wanted::File { path, .. } if path == "missing" => {
+                return Err(failure("There is no file `missing` in this backup.", "Look at the list."));
+            }
+            Wanted::File { path, .. } if path == "broken" => {
+                to.begin("broken", Some(1_000_000)).map_err(gone)?;
+                to.write_all(&[0; 300_000]).map_err(gone)?;
+                return Err(failure("The location is away.", "Try again."));
+            }
+            Wanted::File { path, .. } => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                to.begin(name, Some(14)).map_err(gone)?;
+                to.write_all(b"homeassistant:").map_err(gone)?;
+            }
+            Wanted::Archive { .. } => {
+                to.begin("Haul_backup \"ü\".tar", None).map_err(gone)?;
+                to.write_all(&vec![7; 1_000_000]).map_err(gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn choices(&self) -> Choices {
+        let field = |id: &str, label: &str, example: &str, secret, required| LocationField {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            help: (id == "host").then(|| "Its key is shown and remembered at the first visit.".to_owned()),
+            example: (!example.is_empty()).then(|| example.to_owned()),
+            secret,
+            required,
+        };
+        let kind = |id: &str, label: &str, about: &str, fields| LocationKind {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            about: about.to_owned(),
+            fields,
+        };
+        Choices {
+            directories: vec![
+                FoundDirectory {
+                    path: "/srv/homeassistant".to_owned(),
+                    about: "Home Assistant 2026.11.0, 1.4 GB, in the container homeassistant".to_owned(),
+                },
+                FoundDirectory {
+                    path: "/home/ada/.homeassistant".to_owned(),
+                    about: "Home Assistant 2025.6.3, 212 MB, not running".to_owned(),
+                },
+            ],
+            kinds: vec![
+                kind(
+                    "local",
+                    "A directory",
+                    "A disk of this machine, or one that is mounted here.",
+                    vec![field("path", "Directory", "/mnt/backups", false, true)],
+                ),
+                kind(
+                    "sftp",
+                    "SSH (SFTP)",
+                    "Any machine that you can log in to by SSH.",
+                    vec![
+                        field("host", "Host", "nas.local", false, true),
+                        field("user", "User", "backup", false, true),
+                        field("password", "Password", "", true, false),
+                        field("path", "Directory there", "backups/ha", false, true),
+                    ],
+                ),
+                kind(
+                    "s3",
+                    "S3",
+                    "Amazon, Backblaze, Wasabi, MinIO, Garage and others.",
+                    vec![
+                        field("bucket", "Bucket", "my-backups", false, true),
+                        field("key", "Access key", "", false, true),
+                        field("secret", "Secret key", "", true, true),
+                        field("endpoint", "Endpoint", "https://s3.eu-central-003.backblazeb2.com", false, false),
+                    ],
+                ),
+            ],
+            existing: Vec::new(),
+        }
+    }
+
+    fn try_location(&self, location: &Location) -> Result<Vec<String>, Invalid> {
+        let value = |id: &str| location.fields.iter().find(|(field, _)| field == id).map(|(_, value)| value.as_str());
+        match (location.kind.as_str(), value("host")) {
+            ("sftp", None) => Err(Invalid {
+                field: Some("host".to_owned()),
+                failure: failure("The host is missing.", "Write its name or address, as nas.local."),
+            }),
+            ("sftp", Some("away")) => Err(Invalid {
+                field: Some("host".to_owned()),
+                failure: failure("Nobody answers at away:22.", "Check that the machine is on, and the name is right."),
+            }),
+            ("local" | "sftp" | "s3", _) => {
+                Ok(["A file was written, read back and removed.", "412 GB are free."].map(str::to_owned).to_vec())
+            }
+            _ => Err(Invalid {
+                field: Some("kind".to_owned()),
+                failure: failure("There is no such kind.", "Choose one."),
+            }),
+        }
+    }
+
+    fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
+        if wanted.source == "/nowhere" {
+            return Err(Invalid {
+                field: Some("source".to_owned()),
+                failure: failure("/nowhere does not exist.", "Choose the directory that holds configuration.yaml."),
+            });
+        }
+        if wanted.schedule.contains("25:00") {
+            return Err(Invalid {
+                field: Some("schedule".to_owned()),
+                failure: failure("`daily 25:00` is no time of day.", "Write it like `daily 04:45`."),
+            });
+        }
+        self.try_location(&wanted.location)?;
+        self.change(|state| {
+            let good = State::good();
+            state.status = good.status;
+            state.status.jobs.truncate(1);
+            state.status.level = Level::Unknown;
+            state.status.headline = "The first backup is being made.".to_owned();
+            state.status.jobs[0].running = vec![state::running(7, TaskKind::Backup, "home", 0, 1_400_000_000)];
+        });
+        let key = matches!(wanted.encryption, web::backend::Encryption::NewKey)
+            .then(|| "9K4T-7QXM-2PRW-HD6V-N3JC-8YFB-5ZGL".to_owned().into());
+        Ok(Established { job: "home".to_owned(), key })
+    }
+}
