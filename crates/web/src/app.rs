@@ -4,28 +4,26 @@
 
 use std::{
     io,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::FromRequestParts, response::Response};
+use axum::{Router, body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderValue, Request, StatusCode, Uri, header, request::Parts};
-use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::percent_decode_str;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
 use crate::{
     api,
-    auth::{Accounts, Scope, Throttle, random},
-    backend::{Backend, Established},
+    auth::{Accounts, Throttle, random},
+    backend::Backend,
     fields::Fields,
     pages,
     refusal::Refusal,
-    text::Clock,
+    shared::{Asked, Options, Shared},
     visitor::{FORM_FIELD, FORM_HEADER, Hosts, Trust, Visit, Visitor, is_foreign, is_safe},
 };
 
@@ -34,53 +32,10 @@ const LONGEST_BODY: usize = 256 << 10;
 /// It has to arrive within this time.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// How pages are served.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where accounts are kept.
-    pub state: PathBuf,
-    /// What stands before every path, as `/haul`; empty: nothing.
-    pub base_path: String,
-    /// Names by which this machine is called, besides `localhost` and its addresses.
-    pub hosts: Vec<String>,
-    /// Browsers come by https only, through a proxy.
-    pub https: bool,
-    /// By which times are told.
-    pub zone: TimeZone,
-}
-
 /// The pages and the API.
 pub struct App {
     router: Router,
     shared: Arc<Shared>,
-}
-
-/// What every handler can use.
-pub(crate) struct Shared {
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) accounts: Accounts,
-    pub(crate) throttle: Throttle,
-    /// One password is hashed at a time: each takes 19 MiB.
-    pub(crate) hashing: tokio::sync::Semaphore,
-    /// A key that was made and not yet put away by the user.
-    pub(crate) established: RwLock<Option<Established>>,
-    options: Options,
-    hosts: Hosts,
-    process: Zeroizing<String>,
-}
-
-/// What was asked, by whom.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) visitor: Visitor,
-    pub(crate) visit: Visit,
-    /// What stands before every path of a page.
-    pub(crate) base: String,
-    pub(crate) path: String,
-    pub(crate) query: Fields,
-    /// What a form says; empty for everything else.
-    pub(crate) form: Fields,
-    pub(crate) body: Bytes,
 }
 
 impl App {
@@ -209,71 +164,6 @@ impl App {
         let told = request.headers().get("x-ingress-path").and_then(|value| value.to_str().ok());
         let told = told.filter(|path| trust == Trust::Ingress && path.starts_with('/') && !path.starts_with("//"));
         told.map_or_else(|| self.shared.options.base_path.clone(), |path| path.trim_end_matches('/').to_owned())
-    }
-}
-
-impl Shared {
-    /// Asks the service something, away from the runtime's threads.
-    pub(crate) async fn ask<T: Send + 'static>(
-        self: &Arc<Self>,
-        question: impl FnOnce(&dyn Backend) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let backend = self.backend.clone();
-        tokio::task::spawn_blocking(move || question(&*backend)).await.map_err(|_| {
-            Refusal::broken("Haul could not answer because of an error of its own.")
-                .hint("Look at its log, and report what it says there.")
-        })
-    }
-
-    /// Asks what needs the hash of a password.
-    pub(crate) async fn hashed<T: Send + 'static>(
-        self: &Arc<Self>,
-        question: impl FnOnce(&Accounts) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let broken = || Refusal::broken("Haul could not check the password because of an error of its own.");
-        let _turn = self.hashing.acquire().await.map_err(|_| broken())?;
-        let shared = self.clone();
-        tokio::task::spawn_blocking(move || question(&shared.accounts)).await.map_err(|_| broken())
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        Clock { now: Timestamp::now(), zone: self.options.zone.clone() }
-    }
-
-    /// Names the cookie's way and duration.
-    pub(crate) fn cookie(&self, base: &str, secret: &str, seconds: u64) -> String {
-        let path = if base.is_empty() { "/" } else { base };
-        let secure = if self.options.https { "; Secure" } else { "" };
-        let name = crate::visitor::COOKIE;
-        format!("{name}={secret}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
-    }
-
-    /// A key that waits to be put away.
-    pub(crate) fn established(&self) -> Option<Established> {
-        self.established.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_established(&self, established: Option<Established>) {
-        *self.established.write().unwrap_or_else(PoisonError::into_inner) = established;
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Asked {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::broken("This request was not admitted."))
-    }
-}
-
-/// Lets through who may do so much.
-pub(crate) fn permit(asked: &Asked, needed: Scope) -> Result<(), Refusal> {
-    match asked.visitor.scope() {
-        Some(scope) if scope >= needed => Ok(()),
-        Some(_) => Err(Refusal::new(StatusCode::FORBIDDEN, "This token does not permit that.")
-            .hint("Make one with more rights on the page, under Settings.")),
-        None => Err(Refusal::new(StatusCode::UNAUTHORIZED, "You are not logged in.")
-            .hint("Send a token in the header `Authorization: Bearer …`; the page makes one under Settings.")),
     }
 }
 

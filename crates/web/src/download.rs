@@ -16,10 +16,10 @@ use keeper::status::Failure;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    app::Shared,
     backend::{Outlet, Wanted},
     fields::segment,
     refusal::Refusal,
+    shared::Shared,
 };
 
 /// So many at once: each reads from a destination, with the buffers that takes.

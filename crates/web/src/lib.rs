@@ -5,6 +5,7 @@
 //! | `backend` | what is asked of the service |
 //! | `serve` | connections, and what one client may cost |
 //! | `app` | one request from its arrival to its answer: the same for every route |
+//! | `shared` | what every handler can use, and what it is told of a request |
 //! | `visitor` | who asks, and whether another site made them ask |
 //! | `auth` | the set-up code, the password, sessions, tokens |
 //! | `pages` | HTML, from `templates` |
@@ -23,12 +24,14 @@ mod orders;
 mod pages;
 mod refusal;
 mod serve;
+mod shared;
 mod stream;
 mod text;
 mod visitor;
 
-pub use app::{App, Options};
+pub use app::App;
 pub use auth::{Scope, TokenInfo};
 pub use backend::Backend;
 pub use serve::{Listener, serve};
+pub use shared::Options;
 pub use visitor::{Trust, Visit};

@@ -6,9 +6,9 @@ use http::StatusCode;
 use keeper::status::{ArchiveStatus, CopyStatus};
 
 use crate::{
-    app::Shared,
     backend::{Backend, Order},
     refusal::Refusal,
+    shared::Shared,
 };
 
 /// A note is no longer than this.

@@ -15,7 +15,7 @@ use tokio::{
 };
 use utoipa::ToSchema;
 
-use crate::{app::Shared, backend::Backend};
+use crate::{backend::Backend, shared::Shared};
 
 /// Changes are told no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 
 use super::body;
 use crate::{
-    app::{Asked, Shared},
     auth::{Scope, TokenInfo},
     refusal::Refusal,
+    shared::{Asked, Shared},
 };
 
 /// A token to be made.

@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 
 use super::{number, required, status::limit};
 use crate::{
-    app::{Asked, Shared},
     backend::{Contents, Differences, Wanted},
     download,
     refusal::Refusal,
+    shared::{Asked, Shared},
 };
 
 /// Some of all archives.

@@ -20,9 +20,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{Asked, Shared, permit},
     auth::Scope,
     refusal::{ErrorBody, Refusal},
+    shared::{Asked, Shared, permit},
 };
 
 /// It will be done; `GET /api/v1/status` shows how far it is.

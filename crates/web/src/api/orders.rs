@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 
 use super::{Accepted, accepted, body};
 use crate::{
-    app::{Asked, Shared},
     backend::Order,
     orders::carry_out,
     refusal::Refusal,
+    shared::{Asked, Shared},
 };
 
 type Answer = Result<Response, Refusal>;

@@ -7,9 +7,9 @@ use keeper::status::{Event, RunStatus, Status};
 
 use super::{number, plain};
 use crate::{
-    app::{Asked, Shared},
     backend::Configuration,
     refusal::Refusal,
+    shared::{Asked, Shared},
 };
 
 /// What is listed at once, if nothing else is asked for, and at most.

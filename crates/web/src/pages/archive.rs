@@ -12,12 +12,12 @@ use keeper::status::{ArchiveStatus, CopyStatus};
 
 use super::{Answer, Frame, Service, orders::said, show, view};
 use crate::{
-    app::{Asked, Shared},
     backend::{ContentKind, Contents, Differences, Order, Wanted},
     download,
     fields::segment,
     orders::{carry_out, removes_the_last},
     refusal::Refusal,
+    shared::{Asked, Shared},
     text::Clock,
 };
 

@@ -6,8 +6,8 @@ use keeper::status::ArchiveStatus;
 
 use super::{Answer, Frame, Service, show, view};
 use crate::{
-    app::{Asked, Shared},
     fields::Fields,
+    shared::{Asked, Shared},
     text::Clock,
 };
 

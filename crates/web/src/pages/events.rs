@@ -5,7 +5,7 @@ use axum::extract::State;
 use keeper::status::Event;
 
 use super::{Answer, Frame, Service, show, view};
-use crate::{app::Asked, text::Clock};
+use crate::{shared::Asked, text::Clock};
 
 /// What one page lists.
 const PAGE: usize = 100;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use keeper::status::Status;
 
 use super::{Answer, Frame, Service, redirect, show, view};
-use crate::{app::Asked, backend::Backend, text::Clock};
+use crate::{backend::Backend, shared::Asked, text::Clock};
 
 #[derive(Template)]
 #[template(path = "home.html")]

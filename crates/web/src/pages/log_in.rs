@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::{Answer, Frame, Service, redirect, show};
 use crate::{
-    app::{Asked, Shared},
     auth::{AccountError, SHORTEST},
     refusal::Refusal,
+    shared::{Asked, Shared},
     visitor::Visitor,
 };
 

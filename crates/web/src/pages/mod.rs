@@ -24,10 +24,10 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    app::{Asked, Shared, permit},
     assets::{VERSION, asset},
     auth::Scope,
     refusal::Refusal,
+    shared::{Asked, Shared, permit},
 };
 
 /// Name, path and words of each part.

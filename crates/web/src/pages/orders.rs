@@ -6,7 +6,7 @@ use axum::{
 };
 
 use super::{Answer, Service, redirect};
-use crate::{app::Asked, backend::Order, fields::segment, orders::carry_out, refusal::Refusal};
+use crate::{backend::Order, fields::segment, orders::carry_out, refusal::Refusal, shared::Asked};
 
 /// What is said when it is done.
 pub(super) fn done(key: &str) -> Option<&'static str> {

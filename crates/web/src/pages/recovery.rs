@@ -9,7 +9,7 @@ use super::{
     archive::{best, quoted},
     show,
 };
-use crate::{app::Asked, text::Clock};
+use crate::{shared::Asked, text::Clock};
 
 #[derive(Template)]
 #[template(path = "recovery.html")]

@@ -14,10 +14,10 @@ use super::{
     show,
 };
 use crate::{
-    app::{Asked, Shared},
     auth::{AccountError, SHORTEST, Scope, TokenInfo},
     backend::{Backend, Configuration},
     refusal::Refusal,
+    shared::{Asked, Shared},
     text::Clock,
 };
 

@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 
 use super::{Answer, Frame, Service, orders::said, redirect, show};
 use crate::{
-    app::{Asked, Shared},
     backend::{Backend, Choices, Encryption, Invalid, Location, LocationField, LocationKind, SetUp},
     fields::Fields,
     refusal::Refusal,
+    shared::{Asked, Shared},
     text::Clock,
 };
 

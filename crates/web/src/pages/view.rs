@@ -64,6 +64,7 @@ pub(crate) fn task(kind: impl Borrow<TaskKind>) -> &'static str {
         TaskKind::Remove => "Removing old backups",
         TaskKind::Verify => "Checking a backup",
         TaskKind::Rehearse => "Testing a restore",
+        TaskKind::Pin => "Protecting a backup",
     }
 }
 

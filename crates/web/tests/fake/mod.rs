@@ -210,7 +210,7 @@ impl Backend for Fake {
             }
             Wanted::File { path, .. } if path == "broken" => {
                 to.begin("broken", Some(1_000_000)).map_err(gone)?;
-                to.write_all(&[0; 300_000]).map_err(gone)?;
+                to.write_all(&vec![0; 300_000]).map_err(gone)?;
                 return Err(failure("The location is away.", "Try again."));
             }
             Wanted::File { path, .. } => {
