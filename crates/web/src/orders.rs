@@ -27,7 +27,7 @@ pub(crate) async fn carry_out(shared: &Arc<Shared>, order: Order) -> Result<(), 
 /// Whether no copy would be left that could be whole, if those at `destination` (nothing: all) were removed.
 pub(crate) fn removes_the_last(archive: &ArchiveStatus, destination: Option<&str>) -> bool {
     let goes = |copy: &&CopyStatus| destination.is_none_or(|destination| copy.destination == destination);
-    let sound = |copy: &&CopyStatus| copy.verdict.as_ref().is_none_or(|verdict| verdict.whole);
+    let sound = |copy: &&CopyStatus| copy.verdict.as_ref().is_none_or(|verdict| !verdict.damaged);
     let some_sound = archive.copies.iter().any(|copy| sound(&copy));
     // Of an archive that is damaged everywhere, the last copy counts all the same: it may be all there is.
     let counts = |copy: &&CopyStatus| !some_sound || sound(copy);

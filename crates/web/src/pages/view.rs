@@ -188,8 +188,9 @@ pub(crate) fn more(problem: &Problem) -> (&'static str, &'static str) {
 /// How a copy is.
 pub(crate) fn copy_level(copy: &CopyStatus) -> Level {
     match &copy.verdict {
+        Some(verdict) if verdict.damaged => Level::Error,
         Some(verdict) if verdict.whole => Level::Ok,
-        Some(_) => Level::Error,
+        Some(_) => Level::Warning,
         None => Level::Unknown,
     }
 }
@@ -197,9 +198,10 @@ pub(crate) fn copy_level(copy: &CopyStatus) -> Level {
 /// How a copy is, in words.
 pub(crate) fn copy_word(copy: &CopyStatus) -> &'static str {
     match &copy.verdict {
+        Some(verdict) if verdict.damaged => "damaged",
         Some(verdict) if verdict.whole && verdict.samples => "checked by samples",
         Some(verdict) if verdict.whole => "checked",
-        Some(_) => "damaged",
+        Some(_) => "incomplete",
         None => "not checked yet",
     }
 }
@@ -219,7 +221,7 @@ pub(crate) fn archive_level(archive: &ArchiveStatus) -> Level {
 pub(crate) fn archive_word(archive: &ArchiveStatus) -> String {
     let whole = archive.copies.iter().filter(|copy| copy_level(copy) == Level::Ok).count();
     match (archive.item.verdict, archive_level(archive)) {
-        (engine::inventory::Called::Incomplete, Level::Warning) => "incomplete".to_owned(),
+        (_, Level::Warning) => "incomplete".to_owned(),
         (_, Level::Error) => "damaged".to_owned(),
         (_, Level::Ok) if whole == archive.copies.len() => "checked".to_owned(),
         (_, Level::Ok) => format!("{whole} of {} checked", archive.copies.len()),

@@ -139,7 +139,7 @@ pub fn item(number: usize) -> Item {
         link: false,
         arrival: None,
         problem: None,
-        content: None,
+        slug: None,
     }
 }
 
@@ -154,6 +154,7 @@ pub fn archive(number: usize, destinations: &[&str]) -> ArchiveStatus {
             } else {
                 "Everything is as it was written.".to_owned()
             },
+            damaged,
             samples: place == 1,
         };
         let verified = number < 3 || !(number + place).is_multiple_of(5);
@@ -388,7 +389,8 @@ impl State {
             archive.job = Some(EVIL.to_owned());
             for copy in &mut archive.copies {
                 (copy.destination, copy.name) = (EVIL.to_owned(), EVIL.to_owned());
-                copy.verdict = Some(CopyVerdict { whole: false, sentence: EVIL.to_owned(), samples: false });
+                copy.verdict =
+                    Some(CopyVerdict { whole: false, sentence: EVIL.to_owned(), damaged: true, samples: false });
             }
         }
         for event in &mut state.events {
