@@ -3,3 +3,5 @@
 
 mod cases;
 mod scene;
+mod world;
+mod years;
