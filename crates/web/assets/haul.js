@@ -97,6 +97,8 @@
     event.preventDefault();
     const data = new URLSearchParams(new FormData(form, event.submitter));
     for (const button of form.querySelectorAll('button')) button.disabled = true;
+    const words = event.submitter && event.submitter.textContent;
+    if (event.submitter) event.submitter.textContent = 'Please wait…';
     const secrets = [...form.querySelectorAll('input[type=password]')].map((input) => [input.name, input.value]);
     try {
       const answer = await fetch(form.action, {method: 'POST', body: data});
@@ -111,6 +113,7 @@
       if (said) { if (!said.matches('input')) said.tabIndex = -1; said.focus(); said.scrollIntoView({block: 'center'}); }
     } catch {
       for (const button of form.querySelectorAll('button')) button.disabled = false;
+      if (event.submitter) event.submitter.textContent = words;
       document.getElementById('announce').textContent = 'Haul does not answer. Try again.';
     }
   });

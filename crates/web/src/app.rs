@@ -120,7 +120,7 @@ impl App {
             return Err(Refusal::bad("This address is not valid text."));
         }
         if !is_safe(request.method()) {
-            let foreign = asked.visit.trust == Trust::LogIn && is_foreign(request.headers(), &host);
+            let foreign = asked.visit.trust == Trust::LogIn && is_foreign(request.headers(), &host, &self.shared.hosts);
             let (parts, body) = request.into_parts();
             let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
                 kind.to_str().is_ok_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))

@@ -98,7 +98,12 @@ impl Hosts {
         let name = without_port(host);
         name.eq_ignore_ascii_case("localhost")
             || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
-            || self.0.iter().any(|known| without_port(known).eq_ignore_ascii_case(name))
+            || self.are_told(host)
+    }
+
+    /// Whether the user said that this is a name of this machine.
+    fn are_told(&self, host: &str) -> bool {
+        self.0.iter().any(|known| without_port(known).eq_ignore_ascii_case(without_port(host)))
     }
 }
 
@@ -113,13 +118,14 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether a request that changes something was made by a page of another site, as far as the browser says.
-pub(crate) fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+pub(crate) fn is_foreign(headers: &HeaderMap, host: &str, hosts: &Hosts) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return true;
     }
-    // Behind a proxy the scheme may differ; the name may not.
-    text("origin").is_some_and(|origin| origin.split_once("://").is_none_or(|(_, name)| name != host))
+    // Behind a proxy the scheme may differ, and the name if the user told it.
+    let is_own = |name: &str| name == host || hosts.are_told(name);
+    text("origin").is_some_and(|origin| origin.split_once("://").is_none_or(|(_, name)| !is_own(name)))
 }
 
 /// Methods that change nothing.
@@ -156,7 +162,12 @@ mod tests {
     #[test]
     fn a_page_of_another_site_is_recognised() {
         let foreign = |name: &'static str, value: &'static str| {
-            is_foreign(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]), "localhost:8745")
+            let hosts = Hosts(vec!["haul.example.org".to_owned()]);
+            is_foreign(
+                &HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]),
+                "localhost:8745",
+                &hosts,
+            )
         };
         for (name, value) in [
             ("sec-fetch-site", "cross-site"),
@@ -167,9 +178,12 @@ mod tests {
         ] {
             assert!(foreign(name, value), "{name}: {value}");
         }
-        for (name, value) in
-            [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none"), ("origin", "http://localhost:8745")]
-        {
+        for (name, value) in [
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+            ("origin", "http://localhost:8745"),
+            ("origin", "https://haul.example.org"),
+        ] {
             assert!(!foreign(name, value), "{name}: {value}");
         }
     }

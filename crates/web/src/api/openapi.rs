@@ -2,7 +2,7 @@
 
 use axum::Json;
 use utoipa::{
-    Modify, OpenApi,
+    Modify, OpenApi, ToSchema,
     openapi::{
         self,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -46,7 +46,7 @@ use crate::refusal::ErrorBody;
         accounts::revoke_token,
         accounts::set_password,
     ),
-    components(schemas(ErrorBody)),
+    components(schemas(ErrorBody, Item)),
     modifiers(&Everywhere)
 )]
 struct Description;
@@ -57,7 +57,12 @@ struct Everywhere;
 impl Modify for Everywhere {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        document.components.get_or_insert_default().add_security_scheme("token", bearer);
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", bearer);
+        // The engine describes archives, and knows nothing of this description.
+        if let Some(openapi::RefOr::T(openapi::Schema::Object(archive))) = components.schemas.get_mut("ArchiveStatus") {
+            archive.properties.insert("item".to_owned(), openapi::Ref::from_schema_name("Item").into());
+        }
         document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("token", [])]);
         let failure = openapi::ResponseBuilder::new()
             .description("It was not done.")
@@ -77,4 +82,46 @@ impl Modify for Everywhere {
 
 pub(super) async fn document() -> Json<openapi::OpenApi> {
     Json(Description::openapi())
+}
+
+/// What an archive says of itself: as [`engine::inventory::Item`] is written.
+#[expect(dead_code, reason = "only its form counts")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(ToSchema)]
+struct Item {
+    /// Its name at a destination.
+    name: String,
+    /// Home Assistant's own id of the backup.
+    slug: Option<String>,
+    /// Its size in bytes.
+    size: u64,
+    /// When it was made, as far as known; else when it was last changed.
+    date: jiff::Timestamp,
+    /// What Home Assistant shows as the backup's name.
+    title: Option<String>,
+    /// The version of Home Assistant that it was made for.
+    home_assistant: Option<String>,
+    /// The program that made it: `own`, `other`, `unknown` or `unreadable`.
+    made_by: String,
+    /// It is encrypted.
+    protected: bool,
+    /// Its owner said never to remove it.
+    pinned: bool,
+    /// Home Assistant's id of the instance that it is of.
+    instance: Option<String>,
+    /// What is known of it from outside: `whole`, `incomplete`, `damaged` or `unknown`.
+    verdict: String,
+    /// What an incomplete one lacks, as text.
+    missing: Option<String>,
+    /// Whether that is users, settings or the history.
+    essential: bool,
+    /// Whether it holds the history.
+    history: bool,
+    /// It is a symbolic link.
+    link: bool,
+    /// The paired machine that sent it, and when it arrived, at a receiver that keeps what it has.
+    #[schema(value_type = Option<Object>)]
+    arrival: Option<String>,
+    /// What is wrong with it, as text.
+    problem: Option<String>,
 }

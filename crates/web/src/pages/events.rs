@@ -8,7 +8,7 @@ use super::{Answer, Frame, Service, show, view};
 use crate::{shared::Asked, text::Clock};
 
 /// What one page lists.
-const PAGE: usize = 100;
+const PAGE: usize = 50;
 
 #[derive(Template)]
 #[template(path = "events.html")]

@@ -59,6 +59,7 @@ pub(super) async fn first_visit(State(shared): Service, asked: Asked) -> Answer 
         let wrong = "This is not the code. Haul prints it to its log when it starts.";
         return Ok(wrongly(show(&page(&asked, code, Some(wrong.to_owned()), None))));
     }
+    shared.throttle.forget(asked.visit.peer);
     if password != asked.form.text("again") {
         let wrong = "The two passwords are not the same.";
         return Ok(wrongly(show(&page(&asked, code, None, Some(wrong.to_owned())))));

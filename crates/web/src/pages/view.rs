@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use keeper::status::{ArchiveStatus, CopyStatus, JobStatus, Level, Problem, Running, TaskKind};
+use keeper::status::{ArchiveStatus, CopyStatus, DestinationStatus, JobStatus, Level, Problem, Running, TaskKind};
 
 use crate::{fields::segment, text};
 
@@ -19,11 +19,6 @@ pub(crate) fn count(number: impl Borrow<usize>, singular: &str) -> String {
 /// How long something took.
 pub(crate) fn duration(seconds: impl Borrow<f64>) -> String {
     text::duration(*seconds.borrow())
-}
-
-/// The first letter is a capital.
-pub(crate) fn sentence(words: &str) -> String {
-    text::sentence(words)
 }
 
 /// The name of its colour.
@@ -93,6 +88,11 @@ pub(crate) fn percent(running: &Running) -> Option<u64> {
     (running.total > 0).then(|| (u128::from(running.done) * 100 / u128::from(running.total)).min(100) as u64)
 }
 
+/// Whether a location's sentence says more than the rest of its card.
+pub(crate) fn is_worth_saying(place: &DestinationStatus) -> bool {
+    place.level != Level::Ok && place.away.is_none()
+}
+
 /// A day of the strip.
 pub(crate) struct Bar {
     pub(crate) x: usize,
@@ -159,7 +159,7 @@ pub(crate) fn problem(problem: &Problem) -> String {
         "low-space" => about("Little free space", &problem.destination),
         "configuration" => "The configuration has a mistake".to_owned(),
         "incomplete" => about("The last backup lacks something", &problem.job),
-        other => sentence(&other.replace('-', " ")),
+        other => text::sentence(&other.replace('-', " ")),
     }
 }
 

@@ -63,7 +63,7 @@ fn job(name: &str, source: &str) -> JobStatus {
         name: name.to_owned(),
         source: source.to_owned(),
         level: Level::Ok,
-        headline: "2 whole copies, the newest 3 hours old, both checked.".to_owned(),
+        headline: HEADLINE.to_owned(),
         schedules: vec!["daily 04:45".to_owned()],
         paused: false,
         instance: Some("4b1c8d0f3a5e4d6c9f7a2b3c4d5e6f70".to_owned()),
@@ -105,7 +105,7 @@ fn destination(name: &str, address: &str, free: Option<u64>) -> DestinationStatu
         name: name.to_owned(),
         address: address.to_owned(),
         level: Level::Ok,
-        headline: "Everything is there.".to_owned(),
+        headline: "14 backups".to_owned(),
         seen: Some(hours_ago(1)),
         away_since: None,
         away: None,
@@ -214,6 +214,8 @@ fn events() -> Vec<Event> {
     events
 }
 
+const HEADLINE: &str = "2 whole copies, newest 3 hours ago, both checked; next tomorrow at 04:45";
+
 const CONFIGURATION: &str = r#"# Backups of Home Assistant
 [destinations.nas]
 url = "sftp://backup@nas.local/backups/ha"
@@ -239,8 +241,7 @@ impl State {
             now: Timestamp::now(),
             version: "0.1.0".to_owned(),
             level: Level::Ok,
-            headline: "2 whole copies, the newest 3 hours old, both checked; the next backup is due tomorrow at 04:45."
-                .to_owned(),
+            headline: HEADLINE.to_owned(),
             jobs: vec![job("home", "/srv/homeassistant")],
             destinations: vec![
                 destination("nas", "sftp://backup@nas.local/backups/ha", Some(1_240_000_000_000)),

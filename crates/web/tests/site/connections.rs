@@ -1,0 +1,60 @@
+//! Real connections.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::oneshot,
+};
+use web::{Listener, Trust, serve};
+
+use crate::{Site, fake::state::State};
+
+async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request: &str) -> String {
+    // What is refused early may not be read to its end.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn over_the_network_one_logs_in_and_over_the_own_socket_not() {
+    let site = Site::new(State::good());
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("haul.sock");
+    let network = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = network.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(serve(Listener::Tcp(network), Trust::LogIn, site.app.clone(), async {
+        let _ = stopped.await;
+    }));
+    let local = Listener::Unix(UnixListener::bind(&socket).unwrap());
+    let own = tokio::spawn(serve(local, Trust::Local, site.app.clone(), std::future::pending()));
+
+    let ask = "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), ask).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let answer = exchange(UnixStream::connect(&socket).await.unwrap(), ask).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"headline\""), "{answer}");
+    let order = "POST /api/v1/sync HTTP/1.1\r\nHost: haul\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let answer = exchange(UnixStream::connect(&socket).await.unwrap(), order).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+
+    // A head that is too long, and a body that says so beforehand.
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), &long).await;
+    assert!(answer.starts_with("HTTP/1.1 431 ") || answer.is_empty(), "{answer}");
+    let long = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\nConnection: close\r\n\r\n";
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), long).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+
+    // Whoever listens to changes does not keep the service from ending.
+    let mut listening = UnixStream::connect(&socket).await.unwrap();
+    listening.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: haul\r\n\r\n").await.unwrap();
+    let mut first = [0; 512];
+    assert!(listening.read(&mut first).await.unwrap() > 0);
+    stop.send(()).unwrap();
+    served.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+    own.abort();
+}

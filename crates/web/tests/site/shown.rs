@@ -1,0 +1,158 @@
+//! What pages show, and what they never do.
+
+use http::{StatusCode, header};
+
+use crate::{Site, fake::state::State};
+
+const PAGES: &[&str] = &[
+    "/",
+    "/backups",
+    "/backups/{id}",
+    "/backups/{id}/contents",
+    "/backups/{id}/compare?with={other}",
+    "/backups/{id}/delete",
+    "/events",
+    "/settings",
+    "/recovery",
+    "/setup",
+    "/nothing",
+    "/login",
+];
+
+async fn pages(site: &Site) -> Vec<(String, crate::Got)> {
+    let archives = site.get("/api/v1/archives?limit=20").await.json();
+    let id = |number: usize| {
+        let id = archives["archives"][number]["id"].as_str().unwrap().to_owned();
+        percent_encoding::utf8_percent_encode(&id, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let mut got = Vec::new();
+    for page in PAGES {
+        let path = page.replace("{id}", &id(7)).replace("{other}", &id(9));
+        got.push((path.clone(), site.get(&path).await));
+    }
+    got
+}
+
+#[tokio::test]
+async fn no_name_or_note_becomes_markup_or_reorders_text() {
+    let site = Site::new(State::hostile());
+    for (path, got) in pages(&site).await {
+        assert!(!got.text.contains("<script>"), "{path}");
+        assert!(!got.text.contains(['\u{202e}', '\u{7}']), "{path}");
+        if !["/login", "/nothing", "/setup"].contains(&path.as_str()) {
+            assert!(got.text.contains("&lt;script&gt;"), "{path} shows the name as text");
+        }
+        let tags = got.text.split('<').skip(1).filter_map(|tag| tag.split('>').next());
+        for tag in tags {
+            assert!(!tag.contains(" style=") && !tag.contains(" onclick") && !tag.contains(" onload"), "{path}: {tag}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_answer_tells_the_browser_what_it_may_do() {
+    let site = Site::new(State::good());
+    let mut got = pages(&site).await;
+    got.push(("asset".to_owned(), site.get("/assets/haul.js").await));
+    got.push(("file".to_owned(), site.get("/backups/a1/file?path=x").await));
+    for (path, got) in got {
+        let policy = got.header(header::CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self'"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && policy.contains("base-uri 'none'"), "{path}: {policy}");
+        assert_eq!(got.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
+        assert_eq!(got.header(header::REFERRER_POLICY), "no-referrer", "{path}");
+        assert!(!got.header(header::CACHE_CONTROL).is_empty(), "{path}");
+        for elsewhere in ["src=\"http", "href=\"http", "//cdn", "@import"] {
+            assert!(!got.text.contains(elsewhere), "{path} loads from elsewhere: {elsewhere}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_stay_small_with_years_of_backups_at_many_locations() {
+    let site = Site::new(State::many());
+    for path in ["/", "/backups", "/backups?page=40", "/backups/a0", "/recovery", "/events"] {
+        let got = site.get(path).await;
+        assert_eq!(got.status, StatusCode::OK);
+        assert!(got.text.len() < 150_000, "{path} has {} bytes", got.text.len());
+    }
+    let got = site.get("/backups?page=1000000").await;
+    assert!(got.text.contains("40 of 40"));
+    let all = site.get("/api/v1/archives?limit=1000000").await.json();
+    assert_eq!((all["total"].as_u64(), all["archives"].as_array().unwrap().len()), (Some(2000), 1000));
+}
+
+#[tokio::test]
+async fn home_says_what_is_wrong_and_what_to_press() {
+    let site = Site::new(State::trouble());
+    let got = site.get("/").await.text;
+    for words in [
+        "No whole backup for 51 hours",
+        "The last backup failed: home",
+        "Run Haul as root or as the user that runs Home Assistant.",
+        "action=\"/jobs/home/run\"",
+        "A location can&#39;t be reached: nas",
+        "action=\"/sync\"",
+        "12 backups would be removed here.",
+        "action=\"/destinations/offsite/agree\"",
+        "action=\"/jobs/home/rehearse\"",
+        "The last 30 days: backed up on 25, failed on 1.",
+    ] {
+        assert!(got.contains(words), "{words}");
+    }
+    let busy = Site::new(State::busy()).get("/").await.text;
+    assert!(busy.contains("action=\"/runs/7/cancel\"") && busy.contains("limited by the upload to offsite"));
+    assert!(busy.contains("620 MB of 1.08 GB · 85 MB/s · 5 s left"));
+}
+
+#[tokio::test]
+async fn nothing_configured_leads_to_set_up() {
+    let got = Site::new(State::fresh()).get("/").await;
+    assert_eq!((got.status, got.header(header::LOCATION)), (StatusCode::SEE_OTHER, "/setup"));
+}
+
+#[tokio::test]
+async fn the_list_of_backups_can_be_narrowed() {
+    let site = Site::new(State::good());
+    let got = site.get("/backups?only=pinned").await.text;
+    assert!(got.contains("1 backup, ") && got.contains("Before the move to Zigbee2MQTT"));
+    assert!(site.get("/backups?only=leaving").await.text.contains("1 backup, "));
+    assert!(site.get("/backups?only=damaged").await.text.contains("incomplete"));
+    assert!(site.get("/backups?location=offsite&job=home").await.text.contains("14 backups, "));
+    assert!(site.get("/backups?job=none").await.text.contains("No backup is like that."));
+}
+
+#[tokio::test]
+async fn a_file_arrives_whole_or_as_broken_off() {
+    let site = Site::new(State::good());
+    let got = site.get("/backups/a1/file?path=packages/x.yaml").await;
+    assert_eq!((got.text.as_str(), got.header(header::CONTENT_LENGTH)), ("homeassistant:", "14"));
+    assert!(got.header(header::CONTENT_DISPOSITION).starts_with("attachment; filename=\"x.yaml\""));
+    let got = site.get("/backups/a1/download").await;
+    assert_eq!(got.text.len(), 1_000_000);
+    let named = got.header(header::CONTENT_DISPOSITION);
+    assert!(named.contains("filename=\"Haul_backup____.tar\"") && named.contains("%C3%BC"), "{named}");
+    let got = site.get("/backups/a1/file?path=missing").await;
+    assert_eq!(got.status, StatusCode::CONFLICT);
+    assert!(got.text.contains("There is no file `missing` in this backup."));
+
+    let broken = crate::request("GET", "/backups/a1/file?path=broken", &[], "");
+    let broken = site.answer(broken, web::Trust::Local).await;
+    assert_eq!(broken.status(), StatusCode::OK);
+    assert!(axum::body::to_bytes(broken.into_body(), 1 << 30).await.is_err(), "it does not look whole");
+}
+
+#[tokio::test]
+async fn the_stream_says_at_once_how_things_are_and_again_when_they_change() {
+    use futures_util::StreamExt;
+    let site = Site::new(State::busy());
+    let answer = site.answer(crate::request("GET", "/api/v1/stream", &[], ""), web::Trust::Local).await;
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let mut stream = answer.into_body().into_data_stream();
+    let first = stream.next().await.unwrap().unwrap();
+    let first = std::str::from_utf8(&first).unwrap();
+    assert!(first.contains("event: change") && first.contains("\"version\":1") && first.contains("\"done\":620000000"));
+    site.service.change(|state| state.status.headline = "Now all is well.".to_owned());
+    let second = stream.next().await.unwrap().unwrap();
+    assert!(std::str::from_utf8(&second).unwrap().contains("Now all is well."));
+}
