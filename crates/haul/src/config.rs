@@ -4,6 +4,7 @@
 //! so a flag overrides the environment, and the environment overrides the file. The adapter interprets the keys of a
 //! destination; this module only knows their names.
 
+pub(crate) mod edit;
 mod jobs;
 
 use std::{
@@ -115,6 +116,11 @@ impl Config {
     /// The file that was read.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// The file that was read, or where it would be looked for first.
+    pub(crate) fn path_or_usual(&self) -> Option<PathBuf> {
+        self.path.clone().or_else(|| usual_files().into_iter().next())
     }
 
     /// The configured name that looks most like this one, if any looks like it at all.
@@ -244,7 +250,12 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
     };
     let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
     let mut config = if needs_file {
-        Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))?
+        let given = early.get_one::<PathBuf>("config");
+        match given.filter(|path| early.subcommand_name() == Some("serve") && !path.exists()) {
+            // The page writes it.
+            Some(path) => Config { path: Some(path.clone()), ..Config::default() },
+            None => Config::load(given.map(PathBuf::as_path))?,
+        }
     } else {
         Config::default()
     };

@@ -66,7 +66,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Prune(args) => command::prune::run(args, config, &interruption()?),
         Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
-        Command::Serve(_) => serve::run(config.clone(), &interruption()?),
+        Command::Serve(args) => serve::run(args, config.clone(), &interruption()?),
         Command::Run(args) => command::jobs::run(args, config, &interruption()?),
         Command::Status(args) => command::jobs::status(args, config),
         Command::Jobs(args) => command::jobs::jobs(args, config),

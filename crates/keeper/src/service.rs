@@ -33,6 +33,8 @@ pub struct Started {
     pub task: Task,
     /// What is known of the copies at a destination that is to be listed, or from which some go.
     pub before: BTreeMap<String, Copy>,
+    /// What the job's last rehearsal counted.
+    pub counts: Option<serde_json::Value>,
     /// For whoever watches.
     pub progress: Arc<Progress>,
     /// Ends it.
@@ -351,7 +353,8 @@ impl State {
         let running =
             RunningTask { task: task.clone(), started: now, progress: Arc::clone(&progress), cancel: cancel.clone() };
         self.running.insert(id, running);
-        Started { id, task, before, progress, cancel }
+        let counts = task.job().and_then(|job| self.known.jobs.get(job)?.counts.clone());
+        Started { id, task, before, counts, progress, cancel }
     }
 
     fn finish(&mut self, id: i64, outcome: &Outcome, now: Timestamp) {
@@ -361,6 +364,11 @@ impl State {
             .filter_map(|name| Some((name.clone(), self.known.destinations.get(&name)?.copies.clone())))
             .collect();
         let Learned { run, events } = learn::from(&mut self.known, &task, outcome, started, now);
+        if let Task::Backup { job, .. } = &task
+            && let Some(facts) = self.known.jobs.get_mut(job)
+        {
+            facts.last = facts.last.take().map(|last| RunStatus { id, ..last });
+        }
         let written = (|| {
             if run.kind == TaskKind::Look && events.is_empty() {
                 self.catalog.drop_run(id)?;

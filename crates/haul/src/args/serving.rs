@@ -37,7 +37,20 @@ Examples:
 Exit code 0: all is well; 3: something needs a look; 4: backups are not safe.";
 
 #[derive(Debug, Args)]
-pub(crate) struct ServeArgs {}
+pub(crate) struct ServeArgs {
+    /// Address of the page; 0.0.0.0:8745 opens it to the network, none switches it off
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8745")]
+    pub(crate) listen: String,
+    /// What stands before every path of the page, behind a proxy that adds it, for example /haul
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(crate) base_path: String,
+    /// Name of this machine in the page's address, besides localhost and IP addresses; can be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hosts: Vec<String>,
+    /// The page is reached by https only, through a proxy
+    #[arg(long)]
+    pub(crate) https: bool,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The directory of scratch directories, in Haul's state directory.
-const SCRATCH: &str = "rehearse";
+pub(crate) const SCRATCH: &str = "rehearse";
 /// Findings shown on the terminal; `--json` has all of them.
 const SHOWN: usize = 30;
 

@@ -72,14 +72,14 @@ fn is_unchanged(copy: &Copy, entry: &Entry) -> bool {
 }
 
 /// An archive at a destination, for reading.
-struct Readable {
+pub(super) struct Readable {
     path: Option<std::path::PathBuf>,
     remote: Option<(Network, Destination, Arc<dyn Store>)>,
     name: String,
 }
 
 impl Readable {
-    fn open(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Result<Self, Failure> {
+    pub(super) fn open(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Result<Self, Failure> {
         let mut destination = doing.destination(job, &at.destination)?;
         destination.name = Some(at.name.clone());
         if let Some(path) = destination.local_archive() {
@@ -96,7 +96,7 @@ impl Readable {
         Ok(Some(RemoteFile::open(&network.bridge, &network.context_for(destination), Arc::clone(store), &self.name)?))
     }
 
-    fn source(&self) -> Result<ArchiveSource, Failure> {
+    pub(super) fn source(&self) -> Result<ArchiveSource, Failure> {
         match (&self.path, self.file()?) {
             (Some(path), _) => Ok(ArchiveSource::Path(path.clone())),
             (None, Some(file)) => Ok(ArchiveSource::Remote(Arc::new(Far(file)))),

@@ -6,13 +6,15 @@
 mod alarm;
 mod copies;
 mod doing;
+mod listening;
 pub(crate) mod lock;
 mod making;
+mod page;
 mod rehearsing;
+mod settings;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
@@ -23,17 +25,20 @@ use jiff::{Timestamp, Zoned};
 use keeper::{
     catalog::Catalog,
     service::{Service, Started},
-    settings::Settings,
     status::{ConfigurationStatus, Event, Failure as Reason, Level, Status},
     task::Outcome,
 };
 use store::Cancellation;
+use tokio::sync::watch;
 
 use self::{
     alarm::{Alarm, Bell},
+    listening::Listening,
+    settings::settings,
     worker::Worker,
 };
 use crate::{
+    args::ServeArgs,
     config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
@@ -50,6 +55,7 @@ pub(crate) struct Running {
     worker: Arc<Worker>,
     alarm: Alarm,
     bell: Bell,
+    changes: watch::Receiver<u64>,
     threads: Vec<JoinHandle<()>>,
     // The configuration file as it was read last.
     path: Option<PathBuf>,
@@ -59,21 +65,22 @@ pub(crate) struct Running {
     _lock: lock::Lock,
 }
 
-pub(crate) fn run(config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    if config.jobs().is_empty() && config.path().is_none() {
-        output::notes("note", std::iter::once("no haul.toml was found, so there is nothing to do yet".to_owned()));
-    }
+pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let lock = lock::for_service(&destination::state_directory())?;
     let mut running = Running::start(config, lock, true)?;
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
-    running.log_line("haul serve is running");
+    let listening = Listening::start(args, &running)?;
+    for line in listening.lines() {
+        running.log_line(&line);
+    }
     while !cancel.is_cancelled() {
         running.reload();
         let wake = running.step()?;
         running.alarm.wait(wake).map_err(|error| cannot_wait(&error))?;
     }
     running.log_line("stopping");
+    listening.stop();
     running.stop();
     Ok(DONE)
 }
@@ -105,17 +112,21 @@ impl Running {
             let what = format!("the catalog could not be read and is kept as {aside}; a new one is made");
             output::notes("note", std::iter::once(what));
         }
-        let path = config.path().map(std::path::Path::to_owned);
+        let path = config.path_or_usual();
         let alarm = Alarm::new(path.as_deref()).map_err(|error| cannot_wait(&error))?;
         let bell = alarm.bell();
         let text = path.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
-        let changed = {
+        let (counting, changes) = watch::channel(0);
+        let tell = {
             let bell = bell.clone();
-            Box::new(move || bell.ring())
+            Box::new(move || {
+                counting.send_modify(|number| *number += 1);
+                bell.ring();
+            })
         };
         let version = env!("CARGO_PKG_VERSION");
         let settings = settings(&config);
-        let service = Service::new(catalog, settings, version, Timestamp::now(), changed)
+        let service = Service::new(catalog, settings, version, Timestamp::now(), tell)
             .map_err(|error| Failure::new(FAILED, error.to_string()))?;
         let logged = service.events(None, 1).first().map_or(0, |event| event.id);
         Ok(Self {
@@ -123,6 +134,7 @@ impl Running {
             worker: Arc::new(Worker::new(config)),
             alarm,
             bell,
+            changes,
             threads: Vec::new(),
             path,
             text,
@@ -230,19 +242,4 @@ fn line(event: &Event) -> String {
     let of = if of.is_empty() { String::new() } else { format!("{}: ", of.join(", ")) };
     let hint = event.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
     format!("{level}{of}{}{hint}", event.message)
-}
-
-/// What the service goes by.
-pub(crate) fn settings(config: &Config) -> Settings {
-    let jobs = config.jobs().to_vec();
-    let named = |name: &str| config.destination(name).map(|named| named.address.to_string());
-    let destinations = jobs
-        .iter()
-        .flat_map(|job| &job.destinations)
-        .filter_map(|target| Some((target.destination.clone(), named(&target.destination)?)))
-        .collect();
-    let instances: BTreeMap<String, String> =
-        jobs.iter().filter_map(|job| Some((job.name.clone(), engine::instance_id(&job.source)?))).collect();
-    let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
-    Settings { jobs, destinations, configuration: Some(ConfigurationStatus { path, problem: None }), instances }
 }

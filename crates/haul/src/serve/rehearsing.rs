@@ -1,13 +1,73 @@
 //! A rehearsal of a job's newest backup.
 
+use std::num::NonZeroUsize;
+
+use engine::rehearse::{Counts, RehearseOptions, Way, rehearse as restore_for_a_test};
+use jiff::Timestamp;
 use keeper::{
     job::Job,
-    task::{Location, Outcome},
+    status::{Ending, Proof},
+    task::{Found, Location, Outcome},
 };
 
-use super::doing::Doing;
-use crate::failure::{FAILED, Failure};
+use super::{copies, doing::Doing};
+use crate::{
+    args::PasswordArgs,
+    command::rehearse::SCRATCH,
+    destination,
+    failure::{DAMAGED, Failure},
+    password, text,
+};
 
-pub(super) fn rehearse(_doing: &Doing<'_>, _job: &Job, _at: &Location) -> Result<Outcome, Failure> {
-    Err(Failure::new(FAILED, "rehearsals are not there yet"))
+/// No more is unpacked; what is larger is read in memory.
+const MAX_SIZE: u64 = 64 << 30;
+
+pub(super) fn rehearse(doing: &Doing<'_>, job: &Job, at: &Location) -> Result<Outcome, Failure> {
+    let readable = copies::Readable::open(doing, Some(&job.name), at)?;
+    let key = PasswordArgs { password_file: job.making.password_file.clone() };
+    let key = password::given(&key, doing.cancel())?;
+    let options = RehearseOptions {
+        scratch: destination::state_directory().join(SCRATCH),
+        max_size: MAX_SIZE,
+        in_memory: false,
+        keep_scratch: false,
+        // Nobody waits for it, so it leaves the cores to others.
+        threads: NonZeroUsize::MIN,
+        boot: None,
+    };
+    let source = readable.source()?;
+    let rehearsal = restore_for_a_test(&source, key.as_ref(), &options, &doing.started.progress, doing.cancel())?;
+    let sentence = text::sanitize(&rehearsal.sentence());
+    if !rehearsal.proved {
+        return Err(Failure::new(DAMAGED, format!("{} at {}: {sentence}", at.name, at.destination))
+            .hint(format!("`haul rehearse {}/{}` shows everything that is wrong", at.destination, at.name)));
+    }
+    let before: Option<Counts> =
+        doing.started.counts.as_ref().and_then(|counts| serde_json::from_value(counts.clone()).ok());
+    let shrank: Vec<String> = before
+        .map(|before| rehearsal.counts.compare(&before))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|difference| format!("{}: {}, before {}", difference.what, difference.now, difference.before))
+        .collect();
+    let proof = Proof {
+        at: Timestamp::now(),
+        archive: at.name.clone(),
+        destination: at.destination.clone(),
+        how: match rehearsal.way {
+            Way::Unpacked => "unpacked",
+            Way::InMemory => "in memory",
+            Way::Booted => "booted",
+        }
+        .to_owned(),
+        home_assistant: rehearsal.booted.as_ref().and_then(|booted| booted.home_assistant.clone()),
+        sentence: sentence.clone(),
+    };
+    let counts = serde_json::to_value(&rehearsal.counts).unwrap_or_default();
+    let mut outcome = Outcome::done(format!("{}: {sentence}", at.name), Found::Proved { proof, counts });
+    if !shrank.is_empty() {
+        outcome.ending = Ending::Incomplete;
+        outcome.hint = Some(format!("there is less than at the last rehearsal: {}", shrank.join("; ")));
+    }
+    Ok(outcome)
 }

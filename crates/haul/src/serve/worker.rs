@@ -29,6 +29,11 @@ impl Worker {
         *self.force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Force::of(config));
     }
 
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Config {
+        self.force.read().unwrap_or_else(PoisonError::into_inner).config.clone()
+    }
+
     /// Does it, and says how it ended.
     pub(crate) fn run(&self, started: &Started) -> Outcome {
         let force = Arc::clone(&self.force.read().unwrap_or_else(PoisonError::into_inner));

@@ -3,5 +3,3 @@
 
 mod cases;
 mod scene;
-mod world;
-mod years;
