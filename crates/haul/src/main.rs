@@ -11,13 +11,16 @@ mod destination;
 mod failure;
 mod gentle;
 mod hooks;
+mod listening;
 mod migrate;
 mod mounted;
 mod output;
 mod password;
 mod progress;
+mod rehearsal;
 mod serve;
 mod shrunk;
+mod stored;
 mod text;
 mod units;
 
@@ -40,7 +43,9 @@ fn main() -> ExitCode {
     // A file that may not grow any further (`ulimit -f`) fails with an error of its own; the signal would end the
     // program with everything half done.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
-    let code = config::command_line().and_then(|(cli, config)| run(&cli.command, &config)).unwrap_or_else(|failure| {
+    let done = rehearsal::inside()
+        .unwrap_or_else(|| config::command_line().and_then(|(cli, config)| run(&cli.command, &config)));
+    let code = done.unwrap_or_else(|failure| {
         output::failure(&failure);
         failure.code
     });

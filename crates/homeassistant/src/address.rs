@@ -57,6 +57,16 @@ pub(crate) fn base(mut url: Url) -> Url {
     url
 }
 
+/// Whether it is this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(host)) => host.is_loopback(),
+        Some(url::Host::Ipv6(host)) => host.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
 /// As people write it: without a path, and without whatever could be a secret.
 pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()

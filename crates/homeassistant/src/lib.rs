@@ -17,6 +17,7 @@
 //! | `restore` | the restore of a fresh instance |
 //! | `admin`, `socket` | the same on an instance that is set up, with a token |
 //! | `restart` | the way through the restart |
+//! | `started` | one that was started a moment ago from a configuration that is at hand |
 //! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
 //! | `vendor`, `proxy` | which server answered instead, and which setting changes that |
@@ -36,6 +37,7 @@ mod restart;
 mod restore;
 mod secret;
 mod socket;
+mod started;
 mod text;
 mod timeouts;
 mod upload;
@@ -52,6 +54,7 @@ pub use proxy::Answer;
 pub use restart::{Restored, Stage, Way};
 pub use restore::{Begun, RestoreRequest};
 pub use secret::{LONGEST, Secret};
+pub use started::{Sight, Starting, State, access_token};
 pub use timeouts::Timeouts;
 pub use upload::{Progress, Upload};
 pub use vendor::Vendor;

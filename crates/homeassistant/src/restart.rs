@@ -276,7 +276,7 @@ async fn look_around<'a>(
 
 /// An instance in recovery mode asks visitors to log in like any other, with few of its integrations loaded. `person`,
 /// which every other start loads, provides an address that refuses everybody, but exists.
-const OF_EVERY_START: &str = "api/image/upload";
+pub(crate) const OF_EVERY_START: &str = "api/image/upload";
 
 /// Waits until all of it is loaded. An error when that takes too long: it is in recovery mode.
 async fn is_loaded(wire: &Wire, seen: &Sight, mut on_stage: impl FnMut(&Stage) + Send) -> Result<(), Error> {

@@ -44,13 +44,15 @@ impl Wire {
         let address = address::shown(&base);
         // HTTP/1 is what Home Assistant speaks, and what a WebSocket begins with. Redirects are for `look` to judge.
         let builder = || {
-            Client::builder()
+            let builder = Client::builder()
                 .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
                 .http1_only()
                 .connect_timeout(timeouts.connect)
                 .tcp_keepalive(Duration::from_secs(30))
                 .redirect(reqwest::redirect::Policy::none())
-                .tls_danger_accept_invalid_certs(tls.insecure)
+                .tls_danger_accept_invalid_certs(tls.insecure);
+            // A proxy's own loopback is another machine's.
+            if address::is_loopback(&base) { builder.no_proxy() } else { builder }
         };
         // Slim images have no list of authorities: http:// works anyway, and https:// says that there is no trusted
         // authority.
@@ -77,6 +79,10 @@ impl Wire {
 
     pub(crate) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> Error {
         Error::new(&self.address, operation, kind, reason)
+    }
+
+    pub(crate) fn request(&self, url: Url) -> RequestBuilder {
+        self.client.get(url)
     }
 
     pub(crate) fn post(&self, url: Url) -> RequestBuilder {

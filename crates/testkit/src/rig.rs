@@ -28,6 +28,11 @@ impl Version {
         self.0
     }
 
+    /// The root that it is installed in.
+    pub fn root(self) -> PathBuf {
+        env::var_os("HAUL_RIG").map_or_else(|| PathBuf::from("/var/cache/haul/rigs"), PathBuf::from).join(self.0)
+    }
+
     /// One of the scripts in `tests/rig`, for this version.
     pub fn script(self, name: &str) -> Command {
         let mut command = script(name);

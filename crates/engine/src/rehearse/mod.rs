@@ -232,8 +232,10 @@ impl Job<'_> {
             Finding::note(path, format!("it is not restored: {}", left.reason))
         }));
         if let Some(boot) = &self.options.boot {
-            rehearsal.booted = Some(boot.boot(&config, self.progress, self.cancel)?);
+            let booted = boot.boot(&config, self.progress, self.cancel);
+            // Whatever came of it then is no verdict.
             self.go_on()?;
+            rehearsal.booted = Some(booted?);
         }
         match scratch.finish() {
             Ok(kept) => rehearsal.kept = kept.map(|kept| kept.join(CONFIG)),

@@ -141,7 +141,7 @@ impl Rehearsal {
         let how = match (&self.booted, &self.instead) {
             (Some(booted), _) => {
                 let version = booted.home_assistant.as_ref().map_or(String::new(), |version| format!(" {version}"));
-                format!("Home Assistant{version} itself started from it in {:.0} s", booted.seconds)
+                format!("Home Assistant{version} itself started from it in {:.0} s", booted.seconds.ceil())
             }
             (None, Some(why)) => format!("everything in it was read in memory, not unpacked, because {why}"),
             (None, None) if self.way == Way::InMemory => "everything in it was read in memory, not unpacked".to_owned(),
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn one_sentence_says_what_was_proved_and_how() {
         const CONTENTS: &str = "3 users, 41 integrations, 6.1 million states, all 2 databases sound";
-        let booted = || Booted { home_assistant: Some("2026.11.0".to_owned()), seconds: 41.4, ..Booted::default() };
+        let booted = || Booted { home_assistant: Some("2026.11.0".to_owned()), seconds: 40.4, ..Booted::default() };
         let few = Counts { users: 1, databases: 1, states: Some(12_345), ..Counts::default() };
         let in_memory =
             |why: Option<&str>| Rehearsal { way: Way::InMemory, instead: why.map(str::to_owned), ..rehearsal() };

@@ -11,10 +11,18 @@ Examples:
   haul rehearse backup.tar
   haul rehearse offsite/NAME.tar --password-file ~/.haul-password --max-size 8GiB
   haul rehearse today.tar --compare last-week.tar --json
+  haul rehearse backup.tar --boot '/srv/homeassistant/bin/hass --config $HAUL_REHEARSAL_CONFIG'
 
 Haul restores the archive into a scratch directory, lets SQLite check every database, parses
 Home Assistant's own files, counts users, integrations, devices and rows, and removes the
 directory. If it does not fit, Haul checks everything in memory instead, and says so.
+
+--boot COMMAND then starts Home Assistant on the restored configuration, waits until it runs, looks
+at it, and ends it. `sh -c` runs COMMAND, with HAUL_REHEARSAL_CONFIG (the config directory) and
+HAUL_REHEARSAL_PORT (the port that Haul watches). It gets no network but a loopback of its own, no
+devices, no sockets of other programs, and a file system that it can't change outside of the
+scratch directory.
+
 Exit codes: 0 proved; 3 proved, and with --compare something shrank; 4 not proved: the archive is
 damaged, or a restore loses users, settings or the history; 1 the rehearsal itself failed.";
 
@@ -34,6 +42,15 @@ pub(crate) struct RehearseArgs {
     /// Keep the unpacked config directory, and print where it is
     #[arg(long)]
     pub(crate) keep_scratch: bool,
+    /// Start Home Assistant on the restored config directory with this command, and wait until it runs
+    #[arg(long, value_name = "COMMAND", conflicts_with = "in_memory")]
+    pub(crate) boot: Option<String>,
+    /// Give up on it after this long
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = crate::units::duration, requires = "boot")]
+    pub(crate) boot_timeout: std::time::Duration,
+    /// Don't isolate it: it can then reach your network, devices and files like any program
+    #[arg(long, requires = "boot")]
+    pub(crate) boot_with_network: bool,
     /// Rehearse this archive too, and say what shrank from the older one to the newer one
     #[arg(long, value_name = "ARCHIVE2")]
     pub(crate) compare: Option<PathBuf>,

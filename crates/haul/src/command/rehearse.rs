@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Progress,
     read::{ArchiveSource, OpenError},
-    rehearse::{Difference, Rehearsal, RehearseError, RehearseOptions, Way},
+    rehearse::{Boot, Difference, Rehearsal, RehearseError, RehearseOptions, Way},
 };
 use habackup::securetar::Password;
 use serde::Serialize;
@@ -22,6 +22,7 @@ use crate::{
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED, USAGE},
     output, password,
     progress::{Display, Job},
+    rehearsal::Starter,
     text,
 };
 
@@ -99,7 +100,13 @@ fn options(args: &RehearseArgs) -> Result<RehearseOptions, Failure> {
         in_memory: args.in_memory,
         keep_scratch: args.keep_scratch,
         threads: engine::all_cores(),
-        boot: None,
+        boot: args.boot.as_ref().map(|command| {
+            Arc::new(Starter {
+                command: command.clone(),
+                timeout: args.boot_timeout,
+                isolated: !args.boot_with_network,
+            }) as Arc<dyn Boot>
+        }),
     })
 }
 
@@ -140,6 +147,7 @@ fn lines(archive: &Path, rehearsal: &Rehearsal, compared: Option<&Compared>) -> 
     if rehearsal.findings.len() > SHOWN {
         lines.push(format!("  and {} more (--json lists them)", rehearsal.findings.len() - SHOWN));
     }
+    booted(rehearsal, &mut lines);
     if let Some(kept) = &rehearsal.kept {
         lines.push(format!("  kept: {}", engine::shown(kept.as_os_str().as_encoded_bytes())));
     }
@@ -154,6 +162,24 @@ fn lines(archive: &Path, rehearsal: &Rehearsal, compared: Option<&Compared>) -> 
         lines.extend(compared.differences.iter().map(|difference| format!("  shrank: {difference}")));
     }
     lines
+}
+
+fn booted(rehearsal: &Rehearsal, lines: &mut Vec<String>) {
+    let Some(booted) = &rehearsal.booted else { return };
+    let how = if booted.isolated { "without network or devices" } else { "with your network and devices" };
+    let said = match (&booted.failure, booted.said_running) {
+        (Some(_), _) => "it did not come up",
+        (None, true) => "it said that it runs",
+        (None, false) => "it answered as one that runs",
+    };
+    lines.push(format!(
+        "  Home Assistant was started {how}; {said}; {} in its log",
+        text::count(booted.errors, "error", "errors")
+    ));
+    if !booted.output.is_empty() {
+        lines.push("  The end of what it printed:".to_owned());
+        lines.extend(booted.output.iter().map(|line| format!("    {}", text::sanitize(line))));
+    }
 }
 
 fn contents(archive: &Path, rehearsal: &Rehearsal, lines: &mut Vec<String>) {

@@ -2,31 +2,26 @@
 
 use std::{
     collections::BTreeSet,
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use engine::{Identity, Listening};
 use habackup::version::HaVersion;
 use homeassistant::Secret;
-use rustix::fs::OFlags;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::failure::{FAILED, Failure};
+use crate::{
+    failure::{FAILED, Failure},
+    listening::StoredHttp,
+    stored::{self, Stored},
+};
 
 /// The login provider whose users have a name and a password in the directory itself.
 const BY_PASSWORD: &str = "homeassistant";
 /// The onboarding steps that an instance in use has completed, as far as all versions have them.
 const FIRST_STEPS: [&str; 2] = ["user", "core_config"];
-
-/// The first version that listens where `.storage/http` says.
-const RULES_SINCE: &str = "2026.8.0";
-
-/// No file of users is longer.
-const LONGEST: u64 = 64 << 20;
 
 /// What is known of the old one before anything is read.
 #[derive(Debug)]
@@ -38,14 +33,8 @@ pub(crate) struct Source {
     /// What the user should know.
     pub(crate) notes: Vec<String>,
     /// What it wrote down of where it listens.
-    stored_http: Option<Http>,
+    stored_http: StoredHttp,
     tokens: BTreeSet<String>,
-}
-
-/// What Home Assistant stores under a key.
-#[derive(Deserialize)]
-struct Stored<T> {
-    data: T,
 }
 
 #[derive(Deserialize)]
@@ -95,35 +84,6 @@ struct Login {
 #[derive(Deserialize)]
 struct Onboarding {
     done: Vec<String>,
-}
-
-/// `.storage/http`: from 2026.8 on, where Home Assistant listens, and what it tries out; before that a copy of its
-/// YAML.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Http {
-    Ruling {
-        stable: Slot,
-        #[serde(default)]
-        pending: Option<Slot>,
-        #[serde(default)]
-        yaml_migration_done: bool,
-    },
-    Copy(Slot),
-}
-
-#[derive(Debug, Deserialize)]
-struct Slot {
-    server_port: Option<u16>,
-    ssl_certificate: Option<String>,
-    /// Why what was tried out was given up.
-    error: Option<String>,
-}
-
-impl Slot {
-    fn listening(&self) -> Listening {
-        Listening { port: self.server_port, tls: self.ssl_certificate.is_some() }
-    }
 }
 
 impl Source {
@@ -183,7 +143,7 @@ impl Source {
             notes.push(what.to_owned());
         }
         // Only for a hint: anything else there is no reason to stop.
-        let stored_http = read::<Http>(&directory.join(".storage/http")).ok().flatten();
+        let stored_http = StoredHttp::read(directory);
         let tokens = refresh_tokens.into_iter().map(|token| token.id).collect();
         Ok(Self {
             directory: directory.to_owned(),
@@ -198,17 +158,7 @@ impl Source {
     /// Where Home Assistant `version` listens with what is restored, the likeliest first. Unknown versions may be of
     /// either kind.
     pub(crate) fn listening(&self, version: Option<&HaVersion>) -> Vec<Listening> {
-        let rules = RULES_SINCE.parse::<HaVersion>().ok().zip(version).is_none_or(|(since, version)| *version >= since);
-        let (stored, reads_yaml) = match self.stored_http.as_ref().filter(|_| rules) {
-            None => (Vec::new(), true),
-            Some(Http::Copy(slot)) => (vec![slot.listening()], true),
-            Some(Http::Ruling { stable, pending, yaml_migration_done }) => {
-                let tried = pending.iter().filter(|slot| slot.error.is_none());
-                (tried.chain([stable]).map(Slot::listening).collect(), !yaml_migration_done)
-            }
-        };
-        let yaml = if reads_yaml { engine::listening(&self.directory) } else { None };
-        yaml.into_iter().chain(stored).collect()
+        self.stored_http.listening(&self.directory, version)
     }
 
     /// Whether this token was made by the very users of this directory.
@@ -217,20 +167,9 @@ impl Source {
     }
 }
 
-/// A file that may be anything: only what Home Assistant would have written is read.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST { Err(io::Error::other("it is far too large")) } else { Ok(bytes) }
-}
-
 /// What is stored there; `None` when there is no such file.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    let bytes = match bytes(path) {
+    let bytes = match stored::bytes(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {

@@ -2,6 +2,9 @@
 //! it stays.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod boot;
+mod rig;
+
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::{FileExt, PermissionsExt},
@@ -40,9 +43,13 @@ impl Said {
 impl Place {
     /// With the archive of a configuration that `change` has changed.
     pub(crate) fn with(change: impl FnOnce(&Path)) -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
+        let place = Self::empty();
         place.archive("a.tar", 1, change);
         place
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn archive(&self, name: &str, seed: u64, change: impl FnOnce(&Path)) {
@@ -253,7 +260,7 @@ fn a_damaged_archive_is_not_proved() {
 
 #[test]
 fn an_encrypted_archive_needs_its_password() {
-    let place = Place { dir: tempfile::tempdir().unwrap() };
+    let place = Place::empty();
     sample::create(&place.path("config"), &sample::Options { database_bytes: 2_000_000, seed: 1 }).unwrap();
     fs::write(place.path("key"), PASSWORD).unwrap();
     fs::write(place.path("other"), "not it").unwrap();

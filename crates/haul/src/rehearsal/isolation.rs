@@ -1,0 +1,243 @@
+//! A place that a rehearsed Home Assistant can't reach out of: no network but a loopback of its own, no devices, no
+//! sockets of other programs, no process but its own, and files that it can read and not change.
+//!
+//! Linux's namespaces do this, as in a container. They take root, or user namespaces that the system allows. The
+//! process that enters must have one thread; what it starts afterwards is inside.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    net::UdpSocket,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, symlink},
+            process::CommandExt,
+        },
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::{getegid, geteuid};
+
+/// What programs need of `/dev`, and what leads to no hardware.
+const HARMLESS: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "fuse"];
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+/// Where programs put their sockets.
+const SOCKETS: [&str; 3] = ["/run", "/var/run", "/tmp"];
+/// How deep sockets are looked for, and among how many entries.
+const DEEPEST: usize = 6;
+const MOST_ENTRIES: usize = 100_000;
+/// What may be written to beside the scratch directory: temporary files, and what tools for containers keep.
+const WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/var/lib/containers", "/run/containers"];
+/// What Home Assistant's containers call the config directory, and configurations with them.
+const CONTAINER: [&str; 2] = ["/config", "/homeassistant"];
+
+/// Enters such a place. `scratch` can be written to; `config`, which is in it, is the configuration.
+pub(super) fn enter(scratch: &Path, config: &Path) -> io::Result<()> {
+    let spaces = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    if unshare(spaces).is_err() {
+        unshare(spaces | libc::CLONE_NEWUSER)?;
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+        fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    }
+    // Nothing that is mounted here shows elsewhere.
+    mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE)?;
+    let writable: Vec<PathBuf> = WRITABLE.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect();
+    for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
+        mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC)?;
+    }
+    hide_sockets()?;
+    set_read_only(Path::new("/"), true)?;
+    for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
+        set_read_only(path, false)?;
+    }
+    for name in CONTAINER.map(Path::new) {
+        if name.is_dir() && !config.starts_with(name) {
+            bind(config, name)?;
+        }
+    }
+    hide_devices(scratch)?;
+    raise_loopback()
+}
+
+/// Lets what `command` starts be the first process of its place, which ends with this one.
+pub(super) fn first_inside(command: &mut Command) {
+    on_start(command, true);
+}
+
+/// Lets what `command` starts end with this process.
+pub(super) fn mortal(command: &mut Command) {
+    on_start(command, false);
+}
+
+/// Covers the sockets of programs that run here, such as the bus of the system or the daemon of containers.
+fn hide_sockets() -> io::Result<()> {
+    let mut seen = 0;
+    let mut open: Vec<(PathBuf, usize)> = SOCKETS.iter().map(|path| (PathBuf::from(path), 0)).collect();
+    while let Some((directory, depth)) = open.pop() {
+        // What can't be listed can't be reached from inside either.
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > MOST_ENTRIES {
+                return Ok(());
+            }
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_socket() {
+                match bind(Path::new("/dev/null"), &entry.path()) {
+                    // It is gone in the meantime.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            } else if kind.is_dir() && depth < DEEPEST {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A `/dev` without hardware, made in the scratch directory and then moved.
+fn hide_devices(scratch: &Path) -> io::Result<()> {
+    let devices = scratch.join("dev");
+    fs::create_dir(&devices)?;
+    tmpfs(&devices, "mode=755,size=1m")?;
+    for name in HARMLESS {
+        let origin = Path::new("/dev").join(name);
+        if origin.exists() {
+            let here = devices.join(name);
+            fs::write(&here, "")?;
+            bind(&origin, &here)?;
+        }
+    }
+    fs::create_dir(devices.join("shm"))?;
+    tmpfs(&devices.join("shm"), "mode=1777")?;
+    fs::create_dir(devices.join("pts"))?;
+    // Home Assistant needs no terminal; not every place has them.
+    let _ = mount_new("devpts", &devices.join("pts"), libc::MS_NOSUID | libc::MS_NOEXEC, "newinstance,ptmxmode=0666");
+    for (name, target) in LINKS {
+        symlink(target, devices.join(name))?;
+    }
+    mount(Some(&devices), Path::new("/dev"), None, libc::MS_MOVE)?;
+    fs::remove_dir(&devices)
+}
+
+fn tmpfs(at: &Path, options: &str) -> io::Result<()> {
+    mount_new("tmpfs", at, libc::MS_NOSUID | libc::MS_NODEV, options)
+}
+
+fn bind(from: &Path, to: &Path) -> io::Result<()> {
+    mount(Some(from), to, None, libc::MS_BIND)
+}
+
+fn mount_new(kind: &str, at: &Path, flags: libc::c_ulong, options: &str) -> io::Result<()> {
+    mount(Some(Path::new(kind)), at, Some((kind, options)), flags)
+}
+
+fn text(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// mount(2). `new`: kind and options of a file system that is mounted for the first time.
+#[expect(unsafe_code, reason = "the features of `rustix` that this crate has do not include mounts")]
+fn mount(from: Option<&Path>, to: &Path, new: Option<(&str, &str)>, flags: libc::c_ulong) -> io::Result<()> {
+    let from = from.map(text).transpose()?;
+    let to = text(to)?;
+    let new =
+        new.map(|(kind, options)| Ok::<_, io::Error>((CString::new(kind)?, CString::new(options)?))).transpose()?;
+    let pointer = |text: Option<&CString>| text.map_or(std::ptr::null(), |text| text.as_ptr());
+    let (kind, options) = (pointer(new.as_ref().map(|new| &new.0)), pointer(new.as_ref().map(|new| &new.1)));
+    // SAFETY: all pointers are null or lead to strings that end in a zero and outlive the call.
+    let done = unsafe { libc::mount(pointer(from.as_ref()), to.as_ptr(), kind, flags, options.cast()) };
+    result(done)
+}
+
+/// As `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Whether what is mounted there can be changed; set for all below as well.
+#[expect(unsafe_code, reason = "mount_setattr(2) has no wrapper")]
+fn set_read_only(at: &Path, read_only: bool) -> io::Result<()> {
+    const RECURSIVE: libc::c_uint = 0x8000;
+    const READ_ONLY: u64 = 1;
+    let at = text(at)?;
+    let (set, clear) = if read_only { (READ_ONLY, 0) } else { (0, READ_ONLY) };
+    let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
+    let flags = if read_only { RECURSIVE } else { 0 };
+    // SAFETY: the path ends in a zero; the attributes have the layout and the size that are passed; both outlive the
+    // call, which only reads them.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            at.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    result(if done == 0 { 0 } else { -1 })
+}
+
+#[expect(unsafe_code, reason = "`rustix` leaves unshare(2) to callers that know how many threads they have")]
+fn unshare(spaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: flags and no memory. Descriptors stay shared as they are: no flag for them is ever passed.
+    result(unsafe { libc::unshare(spaces) })
+}
+
+/// A new loopback is down.
+#[expect(unsafe_code, reason = "SIOCSIFFLAGS has no wrapper")]
+fn raise_loopback() -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: an `ifreq` of zeros is a valid one: integers, and arrays of them.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = *byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_LOOPBACK) as libc::c_short;
+    // SAFETY: the socket is open, and the request is one that this call reads and that outlives it.
+    result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) })
+}
+
+#[expect(unsafe_code, reason = "only between fork and exec can a process ask to die with the one that made it")]
+fn on_start(command: &mut Command, is_first: bool) {
+    let prepare = move || {
+        // SAFETY: two system calls on integers and on literals that end in a zero. If `/proc` can't be the one of the
+        // new place, the old one stays, which can only be read.
+        let done = unsafe {
+            if is_first {
+                let _ = libc::mount(
+                    c"proc".as_ptr(),
+                    c"/proc".as_ptr(),
+                    c"proc".as_ptr(),
+                    libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+                    std::ptr::null(),
+                );
+            }
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
+        };
+        result(done)
+    };
+    // SAFETY: the closure allocates nothing and calls only the system.
+    unsafe { command.pre_exec(prepare) };
+}
+
+fn result(done: libc::c_int) -> io::Result<()> {
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
