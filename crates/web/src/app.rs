@@ -48,6 +48,7 @@ impl App {
             accounts: Accounts::open(&options.state)?,
             throttle: Throttle::default(),
             hashing: tokio::sync::Semaphore::new(1),
+            closing: tokio::sync::watch::Sender::new(false),
             established: RwLock::new(None),
             hosts: Hosts(options.hosts.clone()),
             process: Zeroizing::new(random().map_err(io::Error::other)?),
@@ -66,6 +67,11 @@ impl App {
     /// What the first visitor has to enter, to be printed to the log. `None` once a password is set.
     pub fn setup_code(&self) -> Option<String> {
         self.shared.accounts.code()
+    }
+
+    /// Ends what would go on for ever: the streams of changes.
+    pub(crate) fn close(&self) {
+        self.shared.closing.send_replace(true);
     }
 
     /// Answers one request.
@@ -218,7 +224,8 @@ fn secured(mut response: Response, trust: Trust) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Nothing is told to other sites. With `no-referrer`, our own forms would come from an origin called `null`.
+        (header::REFERRER_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }

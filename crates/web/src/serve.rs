@@ -73,6 +73,7 @@ pub async fn serve(listener: Listener, trust: Trust, app: Arc<App>, stop: impl F
         }
     }
     drop(listener);
+    app.close();
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(LAST_ANSWERS, connections.acquire_many(MOST_CONNECTIONS as u32)).await;
 }

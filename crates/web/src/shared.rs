@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use jiff::{Timestamp, tz::TimeZone};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) throttle: Throttle,
     /// One password is hashed at a time: each takes 19 MiB.
     pub(crate) hashing: tokio::sync::Semaphore,
+    /// Whether streams are to end.
+    pub(crate) closing: watch::Sender<bool>,
     /// A key that was made and not yet put away by the user.
     pub(crate) established: RwLock<Option<Established>>,
     pub(crate) options: Options,

@@ -54,8 +54,16 @@ pub(crate) async fn stream(
 
 /// The next event, not before it is due; `None` when the service ends.
 async fn next(shared: &Arc<Shared>, changes: &mut watch::Receiver<u64>, due: Instant) -> Option<sse::Event> {
-    changes.changed().await.ok()?;
-    sleep_until(due).await;
+    let mut closing = shared.closing.subscribe();
+    let news = async {
+        changes.changed().await.ok()?;
+        sleep_until(due).await;
+        Some(())
+    };
+    tokio::select! {
+        _ = closing.wait_for(|closing| *closing) => return None,
+        news = news => news?,
+    }
     let version = *changes.borrow_and_update();
     let status = shared.ask(<dyn Backend>::status).await.ok()?;
     let running = status.jobs.into_iter().flat_map(|job| job.running).collect();

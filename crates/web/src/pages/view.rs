@@ -2,7 +2,9 @@
 
 use std::borrow::Borrow;
 
-use keeper::status::{ArchiveStatus, CopyStatus, DestinationStatus, JobStatus, Level, Problem, Running, TaskKind};
+use keeper::status::{
+    ArchiveStatus, CopyStatus, DestinationStatus, JobStatus, Level, Problem, Running, Status, TaskKind,
+};
 
 use crate::{fields::segment, text};
 
@@ -19,6 +21,12 @@ pub(crate) fn count(number: impl Borrow<usize>, singular: &str) -> String {
 /// How long something took.
 pub(crate) fn duration(seconds: impl Borrow<f64>) -> String {
     text::duration(*seconds.borrow())
+}
+
+/// How everything is, in a word.
+pub(crate) fn summary(status: &Status) -> &'static str {
+    let busy = status.jobs.iter().any(|job| !job.running.is_empty());
+    if status.level == Level::Unknown && busy { "At work" } else { word(status.level) }
 }
 
 /// The name of its colour.

@@ -50,11 +50,14 @@ async fn over_the_network_one_logs_in_and_over_the_own_socket_not() {
 
     // Whoever listens to changes does not keep the service from ending.
     let mut listening = UnixStream::connect(&socket).await.unwrap();
-    listening.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: haul\r\n\r\n").await.unwrap();
-    let mut first = [0; 512];
-    assert!(listening.read(&mut first).await.unwrap() > 0);
+    listening.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: haul\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut told = vec![0; 4096];
+    assert!(listening.read(&mut told).await.unwrap() > 0);
     stop.send(()).unwrap();
     served.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+    told.clear();
+    listening.read_to_end(&mut told).await.unwrap();
+    assert!(told.ends_with(b"0\r\n\r\n"), "the stream ends as it should: {}", String::from_utf8_lossy(&told));
     own.abort();
 }

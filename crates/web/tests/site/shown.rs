@@ -60,7 +60,7 @@ async fn every_answer_tells_the_browser_what_it_may_do() {
         assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self'"), "{path}: {policy}");
         assert!(!policy.contains("unsafe") && policy.contains("base-uri 'none'"), "{path}: {policy}");
         assert_eq!(got.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
-        assert_eq!(got.header(header::REFERRER_POLICY), "no-referrer", "{path}");
+        assert_eq!(got.header(header::REFERRER_POLICY), "same-origin", "{path}");
         assert!(!got.header(header::CACHE_CONTROL).is_empty(), "{path}");
         for elsewhere in ["src=\"http", "href=\"http", "//cdn", "@import"] {
             assert!(!got.text.contains(elsewhere), "{path} loads from elsewhere: {elsewhere}");
