@@ -130,31 +130,31 @@ impl Copy {
         Some(format!("{slug}-{}-{instance}", self.item.date.as_second()))
     }
 
-    /// What retention goes by: what was read of it counts more than what it says of itself.
+    /// What retention goes by.
     pub fn candidate(&self) -> Candidate {
-        let mut candidate = self.item.candidate();
-        if self.is_damaged() {
-            candidate.worth = Worth::Damaged;
-        } else if candidate.worth == Worth::Whole && self.verdict.as_ref().is_some_and(|verdict| !verdict.whole) {
-            candidate.worth = Worth::Incomplete;
+        let content = self.archive().map(|archive| format!("{archive} {}", self.item.size));
+        Candidate { worth: self.worth(), content, ..self.item.candidate() }
+    }
+
+    /// What it is worth: what was read of it counts more than what it says of itself.
+    pub fn worth(&self) -> Worth {
+        let read = self.verdict.as_ref();
+        if self.item.verdict == Called::Damaged || read.is_some_and(|verdict| verdict.damaged) {
+            Worth::Damaged
+        } else if self.item.verdict == Called::Incomplete || read.is_some_and(|verdict| !verdict.whole) {
+            Worth::Incomplete
+        } else {
+            Worth::Whole
         }
-        candidate.content = self.archive().map(|archive| format!("{archive} {}", self.item.size));
-        candidate
     }
 
     /// Whether it is known to be damaged.
     pub fn is_damaged(&self) -> bool {
-        self.item.candidate().worth == Worth::Damaged || self.verdict.as_ref().is_some_and(|verdict| verdict.damaged)
+        self.worth() == Worth::Damaged
     }
 
-    /// Whether nothing is missing, as far as is known: its maker or whoever read it said so.
+    /// Whether nothing is missing, and its maker or whoever read it said so.
     pub fn is_whole(&self) -> bool {
-        let read = self.verdict.as_ref().map(|verdict| verdict.whole);
-        let called = match self.item.verdict {
-            Called::Whole => read.unwrap_or(true),
-            Called::Unknown => read.unwrap_or(false),
-            Called::Incomplete | Called::Damaged => false,
-        };
-        called && !self.is_damaged()
+        self.worth() == Worth::Whole && (self.item.is_called_whole() || self.verdict.is_some())
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut P
     let mut names = Names::new(place);
     let mut left = place.facts.free.map(|free| free.saturating_sub(RESERVE));
     for archive in archives {
-        let here: Vec<&Copy> = place.copies_of(archive).collect();
+        let here = place.copies_of(archive);
         let best = places.best(archive, at);
         if here.iter().any(|copy| !is_bad(copy, best)) {
             continue;
@@ -56,14 +56,19 @@ pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut P
             continue;
         }
         let size = best.item.size;
+        let Some(name) = names.first_free(&from[0].name, best) else {
+            blocked(Why::NameTaken);
+            continue;
+        };
+        // It was put there, and the list does not show it yet.
+        if place.facts.arrivals.contains_key(&name) {
+            continue;
+        }
         if left.is_some_and(|left| size > left) {
             blocked(Why::NoSpace { size, free: place.facts.free.unwrap_or(0) });
             return;
         }
-        let Some(name) = names.take(&from[0].name, best) else {
-            blocked(Why::NameTaken);
-            continue;
-        };
+        names.0.insert(name.to_lowercase(), None);
         left = left.map(|left| left - size);
         plan.copies.push(CopyTask {
             archive: archive.to_owned(),
@@ -105,7 +110,7 @@ impl<'a> Names<'a> {
     /// A free name for an archive: the one that it has elsewhere, or one with its slug if something readable has that.
     /// From whichever copy it is sent, these names are tried in the same order: an upload that a late list does not show
     /// is met under its name, and not made twice. `None`: what has the name can't be read, so it may be this archive.
-    fn take(&mut self, name: &str, copy: &Copy) -> Option<String> {
+    fn first_free(&self, name: &str, copy: &Copy) -> Option<String> {
         let slug = copy.item.slug.iter().flat_map(|slug| slug.chars());
         let slug: String = slug.filter(char::is_ascii_alphanumeric).collect();
         let stem = name.strip_suffix(".tar").unwrap_or(name);
@@ -115,10 +120,7 @@ impl<'a> Names<'a> {
             std::iter::once(format!("{stem}.tar")).chain(again.iter().map(|again| format!("{stem}{again}.tar")));
         for name in names {
             match self.0.get(&name.to_lowercase()) {
-                None => {
-                    self.0.insert(name.to_lowercase(), None);
-                    return Some(name);
-                }
+                None => return Some(name),
                 Some(Some(taken)) if matches!(taken.item.made_by, Origin::Unknown | Origin::Unreadable) => return None,
                 Some(_) => {}
             }

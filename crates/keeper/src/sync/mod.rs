@@ -16,8 +16,9 @@
 //! removed while the archives stay as they are, and a destination that holds all that it wants holds nothing else in the
 //! end: what the rules keep of everything, they also keep of a part of everything, because fewer archives compete for
 //! each day and each place among the newest; so the destination's own rules drop exactly what has a better one among
-//! those it wants. (Incomplete archives are the exception; that is why what is wanted is taken out of what is dropped,
-//! and not relied upon.)
+//! those it wants. (Incomplete archives are the exception. One may be dropped here that is wanted, because whole ones are
+//! still missing here: that is why what is wanted is taken out of what is dropped, and not relied upon. And one may stay
+//! for a day whose whole archive is elsewhere, and not wanted here.)
 //!
 //! Nothing is removed
 //! * while the job is paused, or after a backup that failed, until one succeeds;

@@ -23,6 +23,8 @@ pub(super) struct Place<'a> {
     pub(super) facts: &'a DestinationFacts,
     /// What it holds of the job's instance.
     pub(super) copies: Vec<Held<'a>>,
+    /// The copies of each archive, without links.
+    by_archive: BTreeMap<String, Vec<&'a Copy>>,
 }
 
 /// A copy that a destination holds.
@@ -34,19 +36,24 @@ pub(super) struct Held<'a> {
 
 impl<'a> Places<'a> {
     pub(super) fn new(job: &'a Job, job_facts: &JobFacts, known: &'a Known) -> Self {
-        let is_ours = |held: &Held<'_>| job_facts.owns(held.copy);
         let place = |target: &'a Target| {
             let facts = known.destinations.get(&target.destination).filter(|facts| facts.listed.is_some())?;
-            let held = facts.copies.values().map(|copy| Held { archive: copy.archive(), copy });
-            Some(Place { target, facts, copies: held.filter(is_ours).collect() })
+            let own = facts.copies.values().filter(|copy| job_facts.owns(copy));
+            let copies: Vec<Held<'_>> = own.map(|copy| Held { archive: copy.archive(), copy }).collect();
+            let mut by_archive: BTreeMap<String, Vec<&Copy>> = BTreeMap::new();
+            for Held { archive, copy } in copies.iter().filter(|held| !held.copy.item.link) {
+                if let Some(archive) = archive {
+                    by_archive.entry(archive.clone()).or_default().push(copy);
+                }
+            }
+            Some(Place { target, facts, copies, by_archive })
         };
         let all: Vec<Place<'_>> = job.destinations.iter().filter_map(place).collect();
         let mut sound: BTreeMap<String, Vec<(usize, &Copy)>> = BTreeMap::new();
         for (at, place) in all.iter().enumerate() {
-            for Held { archive, copy } in &place.copies {
-                if let Some(archive) = archive.as_ref().filter(|_| is_sound(copy)) {
-                    sound.entry(archive.clone()).or_default().push((at, copy));
-                }
+            for (archive, copies) in &place.by_archive {
+                let copies = copies.iter().filter(|copy| is_sound(copy)).map(|copy| (at, *copy));
+                sound.entry(archive.clone()).or_default().extend(copies);
             }
         }
         Self { all, sound }
@@ -85,15 +92,14 @@ impl<'a> Place<'a> {
     }
 
     /// The copies of an archive that it holds.
-    pub(super) fn copies_of(&self, archive: &str) -> impl Iterator<Item = &'a Copy> {
-        let same = move |held: &&Held<'a>| held.archive.as_deref() == Some(archive);
-        self.copies.iter().filter(same).map(|held| held.copy).filter(|copy| !copy.item.link)
+    pub(super) fn copies_of(&self, archive: &str) -> &[&'a Copy] {
+        self.by_archive.get(archive).map_or(&[], Vec::as_slice)
     }
 }
 
 /// Whether it can be sent to other destinations.
 fn is_sound(copy: &Copy) -> bool {
-    !copy.item.link && (copy.is_whole() || copy.candidate().worth == Worth::Incomplete)
+    copy.is_whole() || copy.worth() == Worth::Incomplete
 }
 
 /// Whether a copy has to be replaced by this sound one of the same archive.

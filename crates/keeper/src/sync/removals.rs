@@ -1,6 +1,6 @@
 //! What goes from a destination.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::retention::{self, Candidate, Reason, Rules};
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -26,10 +26,8 @@ pub(super) fn plan(
 ) -> Removals {
     let mut removals = Removals::default();
     let mut is_read = true;
-    let is_sent = |name: &str| {
-        let is_here = |source: &super::Source| source.destination == place.name() && source.name == name;
-        copies.iter().any(|task| task.from.iter().any(is_here))
-    };
+    let sources = copies.iter().flat_map(|task| &task.from).filter(|source| source.destination == place.name());
+    let sent: BTreeSet<&str> = sources.map(|source| source.name.as_str()).collect();
     if let Some(rules) = place.target.keep {
         let rules = Rules { include_foreign: false, ..rules };
         let candidates: Vec<Candidate> = place.copies.iter().map(|held| held.copy.candidate()).collect();
@@ -51,7 +49,7 @@ pub(super) fn plan(
             let older_than = newest.filter(|newest| newest.item.date > held.copy.item.date);
             if held.archive.as_ref().is_some_and(|archive| wanted.kept.contains(archive)) {
                 kept.push("kept among all archives of the job".to_owned());
-            } else if is_sent(&decision.name) {
+            } else if sent.contains(decision.name.as_str()) {
                 kept.push("about to be sent to another destination".to_owned());
             } else if is_hopeless {
                 kept.push("nothing here is whole".to_owned());
@@ -67,8 +65,8 @@ pub(super) fn plan(
     // What was replaced.
     for held in &place.copies {
         let twin = held.archive.as_deref().and_then(|archive| replaced_by(place, archive, held.copy));
-        let is_leaving = removals.leaving.iter().any(|removal| removal.name == held.copy.item.name);
-        if let Some(twin) = twin.filter(|_| !is_leaving) {
+        let is_leaving = |name: &str| removals.leaving.iter().any(|removal| removal.name == name);
+        if let Some(twin) = twin.filter(|_| !is_leaving(&held.copy.item.name)) {
             removals.kept.remove(&held.copy.item.name);
             removals.leaving.push(removal(held.copy, twin));
         }
@@ -96,18 +94,13 @@ fn removal(copy: &Copy, instead: &Copy) -> Removal {
 }
 
 /// The copy of the same archive at the same destination that was sent in place of this bad one, once it was read after
-/// it and found whole. Two names of one file say the same when they are read.
+/// it and found whole. (Two names of one file say the same when they are read.)
 fn replaced_by<'a>(place: &Place<'a>, archive: &str, bad: &Copy) -> Option<&'a Copy> {
     if bad.item.pinned || bad.item.link {
         return None;
     }
-    let is_verified = |copy: &&Copy| {
-        copy.item.name != bad.item.name
-            && copy.is_whole()
-            && copy.verdict.as_ref().is_some_and(|verdict| verdict.whole)
-            && copy.verified > bad.verified
-    };
-    place.copies_of(archive).filter(is_verified).find(|copy| is_bad(bad, Some(copy)))
+    let is_better = |copy: &Copy| copy.is_whole() && copy.verified > bad.verified && is_bad(bad, Some(copy));
+    place.copies_of(archive).iter().copied().find(|copy| copy.item.name != bad.item.name && is_better(copy))
 }
 
 /// The last backup, if there was one, was made.

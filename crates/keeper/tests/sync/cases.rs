@@ -6,7 +6,7 @@ use engine::{
 };
 use jiff::ToSpan;
 use keeper::{
-    facts::Copy,
+    facts::{Arrival, Copy},
     status::Ending,
     sync::{RESERVE, Why},
 };
@@ -251,6 +251,12 @@ fn nothing_goes_that_is_not_older_than_the_newest_whole_copy_there() {
     let scene = Scene::new().place("usb", keep_last(1), copies());
     assert_eq!(scene.told(), ["usb - d097.tar"]);
     assert_eq!(scene.plan().removals["usb"].leaving[0].instead, "d098.tar");
+    // Nor incomplete ones, of which the rules want fewer.
+    let hours = (1..4).map(|hour| copy(&format!("i{hour}"), day(100) + hour.hours()));
+    let newer = hours.map(|copy| changed(copy, |item| item.verdict = Called::Incomplete));
+    let scene =
+        Scene::new().place("usb", Rules { daily: 1, ..Rules::default() }, days(97, 98).into_iter().chain(newer));
+    assert_eq!(scene.told(), ["usb - d097.tar"]);
     // Nothing whole at all: nothing goes.
     let incomplete = days(97, 100).into_iter().map(|copy| changed(copy, |item| item.verdict = Called::Incomplete));
     assert!(Scene::new().place("usb", keep_last(1), incomplete).told().is_empty());
@@ -305,6 +311,14 @@ fn a_destination_that_was_never_listed_or_is_not_up_to_date_is_listed_first() {
     scene.facts("nas").stale = false;
     scene.facts("nas").listed = None;
     assert!(scene.told().is_empty());
+}
+
+#[test]
+fn what_arrived_and_is_not_listed_yet_is_not_sent_again() {
+    let mut scene = Scene::new().place("usb", None, days(99, 100)).place("nas", None, []);
+    let arrival = Arrival { at: day(101), compared: false, job: Some("home".to_owned()) };
+    scene.facts("nas").arrivals.insert("d100.tar".to_owned(), arrival);
+    assert_eq!(scene.told(), ["d099.tar > nas from usb"]);
 }
 
 #[test]

@@ -4,3 +4,5 @@
 mod cases;
 mod faults;
 mod scene;
+mod world;
+mod years;
