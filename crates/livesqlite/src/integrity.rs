@@ -17,8 +17,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, limits::Limit};
 
 /// More problems than this help nobody.
 const MOST: usize = 20;
-/// So many instructions of SQLite's, and it looks whether it is to stop.
-const PATIENCE: i32 = 10_000;
+/// So many steps of SQLite's, and it looks whether it is to stop.
+const PATIENCE: i32 = 500;
 /// No row that Home Assistant writes is longer; a hostile schema may ask for one.
 const LONGEST_ROW: i32 = 64 << 20;
 /// SQLite's cache: kibibytes, negated.

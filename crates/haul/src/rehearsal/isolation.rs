@@ -35,7 +35,7 @@ const LINKS: [(&str, &str); 5] = [
 const SOCKETS: [&str; 3] = ["/run", "/var/run", "/tmp"];
 /// How deep sockets are looked for, and among how many entries.
 const DEEPEST: usize = 6;
-const MOST_ENTRIES: usize = 100_000;
+const MOST_ENTRIES: usize = 1_000_000;
 /// What may be written to beside the scratch directory: temporary files, and what tools for containers keep.
 const WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/var/lib/containers", "/run/containers"];
 /// What Home Assistant's containers call the config directory, and configurations with them.
@@ -43,6 +43,8 @@ const CONTAINER: [&str; 2] = ["/config", "/homeassistant"];
 
 /// Enters such a place. `scratch` can be written to; `config`, which is in it, is the configuration.
 pub(super) fn enter(scratch: &Path, config: &Path) -> io::Result<()> {
+    // Afterwards there are none.
+    let named = named_sockets();
     let spaces = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     if unshare(spaces).is_err() {
@@ -57,7 +59,7 @@ pub(super) fn enter(scratch: &Path, config: &Path) -> io::Result<()> {
     for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
         mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC)?;
     }
-    hide_sockets()?;
+    hide_sockets(&named)?;
     set_read_only(Path::new("/"), true)?;
     for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
         set_read_only(path, false)?;
@@ -82,7 +84,12 @@ pub(super) fn mortal(command: &mut Command) {
 }
 
 /// Covers the sockets of programs that run here, such as the bus of the system or the daemon of containers.
-fn hide_sockets() -> io::Result<()> {
+fn hide_sockets(named: &[PathBuf]) -> io::Result<()> {
+    for socket in named {
+        if fs::symlink_metadata(socket).is_ok_and(|found| found.file_type().is_socket()) {
+            hide(socket)?;
+        }
+    }
     let mut seen = 0;
     let mut open: Vec<(PathBuf, usize)> = SOCKETS.iter().map(|path| (PathBuf::from(path), 0)).collect();
     while let Some((directory, depth)) = open.pop() {
@@ -90,21 +97,37 @@ fn hide_sockets() -> io::Result<()> {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             seen += 1;
             if seen > MOST_ENTRIES {
-                return Ok(());
+                return Err(io::Error::other("there are too many files to find all sockets among them"));
             }
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_socket() {
-                match bind(Path::new("/dev/null"), &entry.path()) {
-                    // It is gone in the meantime.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
+                hide(&entry.path())?;
             } else if kind.is_dir() && depth < DEEPEST {
                 open.push((entry.path(), depth + 1));
             }
         }
     }
     Ok(())
+}
+
+/// The sockets that somebody in this network listens at, wherever they are.
+fn named_sockets() -> Vec<PathBuf> {
+    const PATH: usize = 7;
+    let list = fs::read("/proc/net/unix").unwrap_or_default();
+    String::from_utf8_lossy(&list)
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(PATH))
+        .filter(|path| path.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn hide(socket: &Path) -> io::Result<()> {
+    match bind(Path::new("/dev/null"), socket) {
+        // It is gone in the meantime, or out of reach from inside as well.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
+        other => other,
+    }
 }
 
 /// A `/dev` without hardware, made in the scratch directory and then moved.

@@ -44,6 +44,8 @@ use crate::{listening::StoredHttp, stored};
 
 pub(crate) use inside::inside;
 
+/// How long Home Assistant may take, if nothing else is said.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// Home Assistant's port, if nothing else is said.
 const USUAL_PORT: u16 = 8123;
 /// What this program is called with to be one of these processes, which have no settings and parse no others.
@@ -112,6 +114,11 @@ impl Boot for Starter {
 }
 
 impl Starter {
+    /// One that nobody watches: it never reaches out.
+    pub(crate) fn isolated(command: &str) -> Arc<Self> {
+        Arc::new(Self { command: command.to_owned(), timeout: PATIENCE, isolated: true })
+    }
+
     fn task(&self, config: &Path) -> Result<Task, BootError> {
         let version = std::fs::read_to_string(config.join(".HA_VERSION")).ok();
         let version = version.and_then(|version| version.trim().parse().ok());

@@ -1,8 +1,8 @@
 //! A rehearsal of a job's newest backup.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, sync::Arc};
 
-use engine::rehearse::{Counts, RehearseOptions, Way, rehearse as restore_for_a_test};
+use engine::rehearse::{Boot, Counts, RehearseOptions, Way, rehearse as restore_for_a_test};
 use jiff::Timestamp;
 use keeper::{
     job::Job,
@@ -16,7 +16,9 @@ use crate::{
     command::rehearse::SCRATCH,
     destination,
     failure::{DAMAGED, Failure},
-    password, text,
+    password,
+    rehearsal::Starter,
+    text,
 };
 
 /// No more is unpacked; what is larger is read in memory.
@@ -33,7 +35,7 @@ pub(super) fn rehearse(doing: &Doing<'_>, job: &Job, at: &Location) -> Result<Ou
         keep_scratch: false,
         // Nobody waits for it, so it leaves the cores to others.
         threads: NonZeroUsize::MIN,
-        boot: None,
+        boot: job.boot.as_ref().map(|command| Starter::isolated(command) as Arc<dyn Boot>),
     };
     let source = readable.source()?;
     let rehearsal = restore_for_a_test(&source, key.as_ref(), &options, &doing.started.progress, doing.cancel())?;

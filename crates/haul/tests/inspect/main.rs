@@ -312,4 +312,12 @@ fn memory_stays_bounded_whatever_the_archive() {
     assert!(said.contains(", states from ") && said.contains("states_meta"), "{said}");
     println!("{peak} KiB");
     assert!(peak > 0 && peak < 48 << 10, "{peak} KiB");
+    for way in [&[][..], &["--in-memory"]] {
+        let mut child = haul().args(["rehearse", "--progress", "none"]).args(way).arg(&archive).spawn().unwrap();
+        let peak = wait::peak_kib(&mut child);
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert!(said.starts_with("Proved: "), "{said}");
+        println!("rehearse {way:?}: {peak} KiB");
+        assert!(peak > 0 && peak < 80 << 10, "{peak} KiB");
+    }
 }

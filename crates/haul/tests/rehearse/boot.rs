@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use testkit::strace::{can_trace, failing};
+
 use crate::{Place, Said, is_root};
 
 const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rehearse/fake.py");
@@ -122,14 +124,16 @@ fn it_reaches_nothing_outside() {
     }
     let place = Place::with(ageless);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    // In the directory where programs have theirs, and another that only root may change.
-    let sockets = tempfile::tempdir_in("/tmp").unwrap();
-    let _socket = UnixListener::bind(sockets.path().join("socket")).unwrap();
-    let victim = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("victim");
+    // Where programs have their sockets, and anywhere else.
+    let (usual, elsewhere) = ("/tmp", env!("CARGO_TARGET_TMPDIR"));
+    let folders = [usual, elsewhere].map(|folder| tempfile::tempdir_in(folder).unwrap());
+    let sockets = [folders[0].path().join("socket"), folders[1].path().join("socket")];
+    let _listening = sockets.each_ref().map(|socket| UnixListener::bind(socket).unwrap());
+    let victim = folders[1].path().join("victim");
     fs::write(&victim, "").unwrap();
     let mut command = place.command(&["rehearse", "a.tar", "--keep-scratch", "--json", "--boot", &boot("isolated")]);
     command.env("LISTENER", listener.local_addr().unwrap().port().to_string());
-    command.env("VICTIM", &victim).env("SOCKET", sockets.path().join("socket"));
+    command.env("VICTIM", &victim).env("SOCKETS", std::env::join_paths(&sockets).unwrap());
     let document = Said::of(&command.output().unwrap()).json();
     assert_eq!(document["status"], "proved", "{document}");
     let kept = PathBuf::from(document["kept"].as_str().unwrap());
@@ -148,6 +152,32 @@ fn with_the_network_it_is_found_at_a_free_port_and_everything_it_started_is_ende
     let daemon: i32 = fs::read_to_string(&marker).unwrap().trim().parse().unwrap();
     assert!(test_kill_process(Pid::from_raw(daemon).unwrap()).is_err(), "it is ended");
     assert!(place.scratch().is_empty());
+}
+
+#[test]
+fn where_it_can_not_be_isolated_it_is_not_started() {
+    if !can_trace() {
+        return;
+    }
+    let place = Place::with(ageless);
+    let marker = place.path("marker");
+    let command = boot(&format!("silent {}", marker.display()));
+    let refusing = |calls: &[&str]| {
+        let mut traced = failing(calls, None, Path::new(env!("CARGO_BIN_EXE_haul")));
+        traced.args(["rehearse", "a.tar", "--boot", &command]);
+        traced.current_dir(place.path("")).env("HOME", place.path("")).env("XDG_STATE_HOME", place.path("state"));
+        Said::of(&traced.output().unwrap())
+    };
+    // No namespaces; no mounts in them; a kernel that is too old; no loopback.
+    for call in ["unshare:error=EPERM", "mount:error=EPERM", "mount_setattr:error=ENOSYS", "ioctl:error=EPERM"] {
+        let said = refusing(&[call]);
+        assert!(
+            said.code == 1 && said.err.contains("can't isolate Home Assistant from the network"),
+            "{call}: {said:?}"
+        );
+        assert!(said.err.contains("--boot-with-network"), "{call}: {said:?}");
+        assert!(!marker.exists() && place.scratch().is_empty(), "{call}");
+    }
 }
 
 /// One whose Home Assistant never answers, once that has started.
@@ -191,12 +221,17 @@ fn ctrl_c_ends_home_assistant_and_removes_everything() {
 #[test]
 fn a_killed_one_ends_home_assistant_and_the_next_one_cleans_up() {
     let place = Place::with(ageless);
-    let (mut child, marker) = waiting(&place, &["--boot-with-network"]);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    wait_until("Home Assistant ends", || !is_running(&marker));
-    assert_eq!(place.scratch().len(), 1);
-    let left = place.scratch();
-    assert_eq!(place.haul(&["rehearse", "a.tar"]).code, 0);
-    assert!(place.scratch().is_empty(), "{left:?}");
+    for more in [&["--boot-with-network"][..], &[]] {
+        if more.is_empty() && !can_isolate() {
+            continue;
+        }
+        let (mut child, marker) = waiting(&place, more);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until("Home Assistant ends", || !is_running(&marker));
+        let left = place.scratch();
+        assert_eq!(left.len(), 1);
+        assert_eq!(place.haul(&["rehearse", "a.tar"]).code, 0);
+        assert!(place.scratch().is_empty(), "{left:?}");
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::strace::{can_trace, failing};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -166,6 +167,26 @@ fn what_does_not_fit_is_checked_in_memory_and_says_so() {
         assert!(said.code == 0 && said.out.contains("may be used there: 1 user"), "{said:?}");
         assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_or_fails_leaves_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let place = Place::with(|_| {});
+    let failed = |calls: &[&str]| {
+        let mut traced = failing(calls, None, Path::new(env!("CARGO_BIN_EXE_haul")));
+        traced.args(["rehearse", "a.tar", "--progress", "none"]);
+        traced.current_dir(place.path("")).env("HOME", place.path("")).env("XDG_STATE_HOME", place.path("state"));
+        Said::of(&traced.output().unwrap())
+    };
+    let full = failed(&["pwrite64:error=ENOSPC:when=5+", "write:error=ENOSPC:when=60"]);
+    let why = "because the disk is full: ";
+    assert!(full.code == 0 && full.out.contains("read in memory") && full.out.contains(why), "{full:?}");
+    let broken = failed(&["syncfs:error=EIO"]);
+    assert!(broken.code == 1 && broken.err.contains("as scratch space: input/output error"), "{broken:?}");
+    assert!(place.scratch().is_empty());
 }
 
 /// An archive without Haul's index, as Home Assistant's own have none: another tar's end comes before it.
