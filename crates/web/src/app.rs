@@ -118,9 +118,7 @@ impl App {
                 StatusCode::MISDIRECTED_REQUEST,
                 "Haul does not know itself by the name in this address.",
             )
-            .hint(
-                "Open the page by the machine's IP address, or add the name to `hosts` under [serve] in haul.toml.",
-            ));
+            .hint("Open the page by the machine's IP address, or start Haul with `haul serve --hosts NAME`."));
         }
         if percent_decode_str(&asked.path).decode_utf8().is_err() {
             return Err(Refusal::bad("This address is not valid text."));

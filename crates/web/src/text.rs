@@ -83,8 +83,11 @@ fn span(seconds: i64) -> String {
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
-/// How long something took or will take: `12 s`, `3 min 10 s`, `1 h 45 min`.
+/// How long something took or will take: `4.2 s`, `12 s`, `3 min 10 s`, `1 h 45 min`.
 pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{whole} s"),
@@ -99,10 +102,18 @@ pub(crate) fn count(number: usize, singular: &str) -> String {
     format!("{number} {}", if number == 1 { singular } else { &plural })
 }
 
-/// The first letter is a capital.
-pub(crate) fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+/// A message as a sentence: with a capital, unless it begins with one of these names, and with a full stop.
+pub(crate) fn sentence(message: &str, names: &[&str]) -> String {
+    let begins = |name: &&str| message.strip_prefix(*name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    let mut characters = message.chars();
+    let mut text: String = match characters.next() {
+        Some(first) if !names.iter().any(begins) => first.to_uppercase().chain(characters).collect(),
+        _ => message.to_owned(),
+    };
+    if !text.is_empty() && !text.ends_with(['.', '!', '?', ':', '…']) {
+        text.push('.');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -128,6 +139,19 @@ mod tests {
         ] {
             let moment = moment.parse().unwrap();
             assert_eq!((clock().day(&moment).as_str(), clock().ago(&moment).as_str()), (day, ago));
+        }
+    }
+
+    #[test]
+    fn messages_become_sentences_and_names_stay_names() {
+        for (message, told) in [
+            ("use `haul rehearse` for it", "Use `haul rehearse` for it."),
+            ("nas can't be reached", "nas can't be reached."),
+            ("nasty things happened.", "Nasty things happened."),
+            ("/config is read-only", "/config is read-only."),
+            ("", ""),
+        ] {
+            assert_eq!(sentence(message, &["nas"]), told);
         }
     }
 

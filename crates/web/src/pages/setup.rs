@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use zeroize::Zeroizing;
 
-use super::{Answer, Frame, Service, orders::said, redirect, show};
+use super::{Answer, Frame, Service, orders::said, redirect, show, view};
 use crate::{
     backend::{Backend, Choices, Encryption, Invalid, Location, LocationField, LocationKind, SetUp},
     fields::Fields,

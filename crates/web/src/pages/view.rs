@@ -23,6 +23,24 @@ pub(crate) fn duration(seconds: impl Borrow<f64>) -> String {
     text::duration(*seconds.borrow())
 }
 
+/// What a user should do, as a sentence.
+pub(crate) fn hint(text: &str) -> String {
+    text::sentence(text, &[])
+}
+
+/// What happened to a job or at a location, as a sentence.
+pub(crate) fn told(message: &str, job: Option<&str>, destination: Option<&str>) -> String {
+    let names: Vec<&str> = [job, destination].into_iter().flatten().collect();
+    text::sentence(message, &names)
+}
+
+/// The sentence about everything; a problem's may be long.
+pub(crate) fn headline(status: &Status) -> String {
+    let jobs = status.jobs.iter().map(|job| job.name.as_str());
+    let names: Vec<&str> = jobs.chain(status.destinations.iter().map(|place| place.name.as_str())).collect();
+    text::sentence(&status.headline, &names)
+}
+
 /// How everything is, in a word.
 pub(crate) fn summary(status: &Status) -> &'static str {
     let busy = status.jobs.iter().any(|job| !job.running.is_empty());
@@ -83,7 +101,8 @@ pub(crate) fn figures(running: &Running) -> String {
         parts.push(format!("{}/s", engine::in_units(running.rate)));
     }
     if let Some(left) = running.left {
-        parts.push(format!("{} left", duration(left as f64)));
+        let left = if left < 60 { format!("{left} s") } else { duration(left as f64) };
+        parts.push(format!("{left} left"));
     }
     if let Some(limit) = &running.limited_by {
         parts.push(format!("limited by {limit}"));
@@ -167,7 +186,7 @@ pub(crate) fn problem(problem: &Problem) -> String {
         "low-space" => about("Little free space", &problem.destination),
         "configuration" => "The configuration has a mistake".to_owned(),
         "incomplete" => about("The last backup lacks something", &problem.job),
-        other => text::sentence(&other.replace('-', " ")),
+        other => other.replace('-', " "),
     }
 }
 
