@@ -74,6 +74,8 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Serve(args) => serve::run(args, config.clone(), &interruption()?),
         Command::Run(args) => command::jobs::run(args, config, &interruption()?),
         Command::Status(args) => command::jobs::status(args, config),
+        Command::Pause(args) => command::jobs::pause(args, config, true),
+        Command::Resume(args) => command::jobs::pause(args, config, false),
         Command::Jobs(args) => command::jobs::jobs(args, config),
         Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
         Command::Destination(DestinationCommand::Check(args)) => {

@@ -347,6 +347,11 @@ fn verification<'f>(target: &Target, facts: &'f DestinationFacts, owner: &JobFac
     if let Some((name, copy)) = own.iter().find(|(_, copy)| copy.arrived.is_some() && copy.verified.is_none()) {
         return Some((copy.arrived.unwrap_or_default(), name));
     }
+    // The newest one is what matters, however it came.
+    let newest = own.iter().filter(|(_, copy)| copy.is_whole()).max_by_key(|(_, copy)| copy.item.date);
+    if let Some((name, _)) = newest.filter(|(_, copy)| copy.verified.is_none()) {
+        return Some((Timestamp::MIN, name));
+    }
     let every = target.verify_every?;
     // Archives that were there before Haul looked are verified one after the other, the newest first.
     let unread = own.iter().filter(|(_, copy)| copy.verified.is_none());

@@ -11,8 +11,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     task::{Context, Wake, Waker},
+    time::Duration,
 };
 
 use rustix::{
@@ -68,6 +70,15 @@ impl Cancellation {
             waker.wake();
         }
         OnCancel { _cancelled: cancelled }
+    }
+
+    /// Waits, on a thread, for so long or until the user wants to stop.
+    pub fn sleep(&self, time: Duration) {
+        let (wake, woken) = mpsc::channel();
+        let _waking = self.on_cancel(move || {
+            let _ = wake.send(());
+        });
+        let _ = woken.recv_timeout(time);
     }
 
     /// Waits, on a thread, until `fd` can be read or written without waiting. False if the user wants to stop first;

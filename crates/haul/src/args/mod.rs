@@ -132,6 +132,12 @@ pub(crate) enum Command {
     /// Show whether backups are safe, and what is wrong
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Do nothing for a job until it is resumed
+    #[command(after_help = "Example:\n  haul pause home")]
+    Pause(JobArgs),
+    /// End the pause of a job
+    #[command(after_help = "Example:\n  haul resume home")]
+    Resume(JobArgs),
     /// List the jobs in haul.toml
     #[command(after_help = "Example:\n  haul jobs")]
     Jobs(StatusArgs),

@@ -1,25 +1,32 @@
 //! `haul jobs`, `haul run`, `haul status`: the jobs of `haul.toml`, done or looked at.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use keeper::{
     service::Order,
-    status::{Ending, Level, RunStatus, Status, TaskKind},
+    status::{Ending, Level, RunStatus, Running, Status, TaskKind},
 };
 use store::Cancellation;
 
 use super::list::{moment, table};
 use crate::{
-    args::{RunArgs, StatusArgs},
-    config::Config,
+    args::{JobArgs, RunArgs, StatusArgs},
+    config::{Config, edit::Draft},
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
     output,
+    progress::Steps,
     serve::{
         self,
+        control::Control,
         lock::{self, Locked},
     },
     text,
 };
+
+/// How often a command that waits for the service asks how far it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn jobs(args: &StatusArgs, config: &Config) -> Result<u8, Failure> {
     let now = Zoned::now();
@@ -117,7 +124,7 @@ pub(crate) fn run(args: &RunArgs, config: &Config, cancel: &Cancellation) -> Res
     };
     match lock::take(&destination::state_directory())? {
         Locked::Ours(lock) => here(args, config.only(&job.name), lock, cancel),
-        Locked::Another(_) => Err(Failure::new(FAILED, "haul serve is running").hint("it makes the backups")),
+        Locked::Another(_) => beside(args, &Control::open()?, cancel),
     }
 }
 
@@ -147,6 +154,59 @@ fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation)
     };
     running.stop();
     report(args, &made)
+}
+
+/// The service makes it; this shows how far it is.
+fn beside(args: &RunArgs, service: &Control, cancel: &Cancellation) -> Result<u8, Failure> {
+    let begun = Timestamp::now();
+    service.order(&format!("jobs/{}/run", args.job))?;
+    let steps = Steps::start(args.progress);
+    let mut said = String::new();
+    loop {
+        if cancel.is_cancelled() {
+            drop(steps);
+            let hint = format!("the service goes on with it; the page or `haul status` shows how far {} is", args.job);
+            return Err(Failure::new(INTERRUPTED, "no longer waiting for the backup").hint(hint));
+        }
+        let made = service
+            .runs()?
+            .into_iter()
+            .find(|run| run.kind == TaskKind::Backup && run.job.as_deref() == Some(&args.job) && run.started >= begun);
+        if let Some(made) = made {
+            drop(steps);
+            return report(args, &made);
+        }
+        let status = service.status()?;
+        let jobs = status.jobs.iter().filter(|job| job.name == args.job);
+        let running = jobs.flat_map(|job| &job.running).find(|running| running.kind == TaskKind::Backup);
+        let text = running.map_or_else(|| "waiting for other tasks".to_owned(), doing);
+        if text != said {
+            steps.say(&text::sanitize(&text));
+            said = text;
+        }
+        cancel.sleep(LOOK_AGAIN);
+    }
+}
+
+/// What a task is doing, and how far it is.
+fn doing(running: &Running) -> String {
+    let percent = running.done.saturating_mul(100).checked_div(running.total);
+    let done = percent.map_or_else(String::new, |percent| format!(" {}%", percent.min(100)));
+    let limit = running.limited_by.as_ref().map_or_else(String::new, |limit| format!(", limited by {limit}"));
+    format!("{}{done}, {}/s{limit}", running.doing, text::bytes(running.rate))
+}
+
+pub(crate) fn pause(args: &JobArgs, config: &Config, paused: bool) -> Result<u8, Failure> {
+    let Some(path) = config.path() else {
+        return Err(Failure::usage("there is no haul.toml, so there are no jobs").hint("`haul serve` sets one up"));
+    };
+    // The service notices it by itself.
+    let mut draft = Draft::open(path)?;
+    draft.pause(&args.job, paused)?;
+    draft.save()?;
+    let what = if paused { "is paused: nothing is done for it until `haul resume`" } else { "goes on" };
+    output::lines(&[format!("The job {} {what}", args.job)])?;
+    Ok(DONE)
 }
 
 fn report(args: &RunArgs, made: &RunStatus) -> Result<u8, Failure> {

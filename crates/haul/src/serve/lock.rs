@@ -54,6 +54,12 @@ pub(crate) fn take(directory: &Path) -> Result<Locked, Failure> {
     }
 }
 
+/// Whether a process works with the directory now.
+pub(crate) fn is_held(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory.join(FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
 /// Takes it for the service itself.
 pub(crate) fn for_service(directory: &Path) -> Result<Lock, Failure> {
     match take(directory)? {

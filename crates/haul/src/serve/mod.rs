@@ -4,6 +4,7 @@
 //! waits for the next moment.
 
 mod alarm;
+pub(crate) mod control;
 mod copies;
 mod doing;
 mod listening;
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 
 use self::{
     alarm::{Alarm, Bell},
+    control::Control,
     listening::Listening,
     settings::settings,
     worker::Worker,
@@ -85,8 +87,13 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     Ok(DONE)
 }
 
-/// What is known, without doing anything.
+/// What is known, without doing anything: by the service, if one is running, else by its catalog.
 pub(crate) fn glance(config: &Config, now: &Zoned) -> Result<Status, Failure> {
+    if lock::is_held(&destination::state_directory())
+        && let Ok(status) = Control::open().and_then(|service| service.status())
+    {
+        return Ok(status);
+    }
     let path = destination::state_directory().join(CATALOG);
     let catalog = if path.exists() { Catalog::open_to_read(&path) } else { Catalog::in_memory() };
     let unreadable = |error: keeper::catalog::CatalogError| Failure::new(FAILED, error.to_string());

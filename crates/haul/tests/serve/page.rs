@@ -1,0 +1,18 @@
+//! Set-up by the API of the page, from nothing to the first backup.
+
+use crate::home::{Home, TWO};
+
+#[test]
+fn the_inside_of_an_archive_can_be_seen_and_taken_out() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    let archives = home.ask("GET", "archives").unwrap();
+    let archive = archives.as_array().map_or(&archives["archives"][0], |all| &all[0]);
+    let id = archive["id"].as_str().unwrap_or_else(|| panic!("{archives}")).to_owned();
+    let contents = home.ask("GET", &format!("archives/{id}/contents?folder=.storage")).unwrap();
+    let names = contents["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap());
+    assert!(names.clone().any(|name| name == "core.uuid"), "{contents}");
+    let uuid = home.ask("GET", &format!("archives/{id}/file?path=.storage/core.uuid")).unwrap();
+    assert_eq!(uuid["data"]["uuid"], "a1b2c3");
+}
