@@ -319,7 +319,6 @@ impl Deciding<'_> {
             self.start(Task::Verify {
                 job: Some(job.name.clone()),
                 copy: Location { destination: name.clone(), name: copy.to_owned() },
-                how: target.verify,
             });
         }
     }

@@ -3,7 +3,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use engine::retention::Rules;
-use serde::{Deserialize, Serialize};
 
 use crate::schedule::{Hours, Schedule};
 
@@ -48,23 +47,10 @@ pub struct Target {
     pub schedules: Option<Vec<Schedule>>,
     /// How long a verified copy is believed; nothing: it is verified after its arrival only.
     pub verify_every: Option<Duration>,
-    /// How much of a copy is read to verify it.
-    pub verify: Thoroughness,
     /// Bytes a second to and from there.
     pub limit: Option<u64>,
     /// The hours in which copies are sent, verified and repaired; a backup is made whenever it is due.
     pub hours: Option<Hours>,
-}
-
-/// How much of a copy is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Thoroughness {
-    /// Every byte.
-    #[default]
-    Whole,
-    /// Its beginning, its end, and files here and there.
-    Samples,
 }
 
 /// How archives are made: as the options of `haul backup`.

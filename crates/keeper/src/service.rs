@@ -424,7 +424,7 @@ impl State {
             Order::Verify(copy) => {
                 self.copy(&copy)?;
                 let job = self.job_of(&copy);
-                Task::Verify { job, copy, how: crate::job::Thoroughness::Whole }
+                Task::Verify { job, copy }
             }
             Order::Rehearse { job, copy } => {
                 let Some(known) = self.settings.jobs.iter().find(|known| known.name == job) else {

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    job::Thoroughness,
     status::{CopyVerdict, Ending, Failure, Proof, TaskKind},
     sync::{Removal, Source},
 };
@@ -56,8 +55,6 @@ pub enum Task {
         job: Option<String>,
         /// The copy.
         copy: Location,
-        /// How much of it.
-        how: Thoroughness,
     },
     /// Restores an archive for a test.
     Rehearse {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use engine::{Level, retention::Rules};
 use keeper::{
-    job::{Hooks, Job, Making, Target, Thoroughness},
+    job::{Hooks, Job, Making, Target},
     schedule::{Hours, Schedule},
 };
 use toml::{
@@ -31,7 +31,6 @@ const KEYS: &[&str] = &[
     "uncompressed",
     "gentle",
     "keep",
-    "verify",
     "verify_every",
     "rehearse",
     "boot",
@@ -46,7 +45,7 @@ const KEYS: &[&str] = &[
     "paused",
     "at",
 ];
-const KEYS_AT: &[&str] = &["schedule", "keep", "verify", "verify_every", "limit", "hours"];
+const KEYS_AT: &[&str] = &["schedule", "keep", "verify_every", "limit", "hours"];
 const KEYS_OF_KEEP: &[&str] = &["last", "daily", "weekly", "monthly", "yearly", "within"];
 
 const VERIFY_EVERY: Duration = Duration::from_hours(30 * 24);
@@ -62,7 +61,6 @@ const OVERDUE_LEAST: Duration = Duration::from_hours(26);
 #[derive(Clone, Default)]
 struct Policy {
     keep: Option<Rules>,
-    verify: Option<Thoroughness>,
     // `Duration::MAX`: never.
     verify_every: Option<Duration>,
     limit: Option<u64>,
@@ -166,7 +164,6 @@ impl File<'_> {
                     schedules,
                     verify_every: Some(own.verify_every.or(policy.verify_every).unwrap_or(VERIFY_EVERY))
                         .filter(|every| *every != Duration::MAX),
-                    verify: own.verify.or(policy.verify).unwrap_or_default(),
                     limit: own.limit.or(policy.limit),
                     hours: own.hours.or(policy.hours),
                     destination,
@@ -220,13 +217,6 @@ impl File<'_> {
         let wrong = |reason: String| self.wrong(value.span().start, format!("{key}: {reason}"));
         match key {
             "keep" => policy.keep = Some(self.rules(value)?),
-            "verify" => {
-                policy.verify = Some(match self.scalar(key, value)?.as_str() {
-                    "whole" => Thoroughness::Whole,
-                    "samples" => Thoroughness::Samples,
-                    other => return Err(wrong(format!("{other:?} is neither \"whole\" nor \"samples\""))),
-                });
-            }
             "verify_every" => {
                 let text = self.scalar(key, value)?;
                 policy.verify_every =

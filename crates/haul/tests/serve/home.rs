@@ -97,11 +97,7 @@ impl Home {
     /// What the service answers at `/api/v1/PATH`.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Option<Value> {
         let mut socket = UnixStream::connect(self.path("state/haul.sock")).ok()?;
-        write!(
-            socket,
-            "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-        )
-        .ok()?;
+        write!(socket, "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         let (_, body) = answer.split_once("\r\n\r\n")?;

@@ -9,7 +9,7 @@ use engine::{
 use jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
 use keeper::{
     facts::{Copy, DestinationFacts, JobFacts, Known},
-    job::{Hooks, Job, Making, Target, Thoroughness},
+    job::{Hooks, Job, Making, Target},
     schedule::Schedule,
     status::{CopyVerdict, Ending, Failure, RunStatus, TaskKind},
 };
@@ -100,7 +100,6 @@ impl Scene {
             keep: keep.into(),
             schedules: None,
             verify_every: None,
-            verify: Thoroughness::Whole,
             limit: None,
             hours: None,
         });
