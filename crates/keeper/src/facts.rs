@@ -59,6 +59,8 @@ pub struct DestinationFacts {
     pub listed: Option<Timestamp>,
     /// Something was done there since: the list is not up to date.
     pub stale: bool,
+    /// When something was done there last.
+    pub changed: Option<Timestamp>,
     /// What was put there since it was listed, by name.
     pub arrivals: BTreeMap<String, Arrival>,
     /// Since when it can't be reached, and why.

@@ -24,7 +24,13 @@ pub(crate) struct Learned {
 pub(crate) fn touched(task: &Task, outcome: &Outcome) -> Vec<String> {
     match &outcome.found {
         Found::Made { copies, .. } => copies.iter().map(|(name, _)| name.clone()).collect(),
-        _ => task.destination().map(str::to_owned).into_iter().collect(),
+        _ => match task {
+            Task::Backup { to, .. } => to.clone(),
+            Task::Copy { from, to, .. } => {
+                from.iter().map(|source| &source.destination).chain([&to.destination]).cloned().collect()
+            }
+            _ => task.destination().map(str::to_owned).into_iter().collect(),
+        },
     }
 }
 
@@ -56,12 +62,12 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             }
         }
         Task::Look { destination } => {
-            let made = look(known.destinations.entry(destination.clone()).or_default(), outcome, now);
+            let made = look(known.destinations.entry(destination.clone()).or_default(), outcome, started, now);
             for (job, archive) in made {
                 known.jobs.entry(job).or_default().made.insert(archive);
             }
         }
-        Task::Copy { job, to, .. } => {
+        Task::Copy { job, to, from, .. } => {
             let facts = known.destinations.entry(to.destination.clone()).or_default();
             if at_destination(facts, outcome, now) {
                 events.push(event(task, outcome, now, "copy"));
@@ -69,18 +75,22 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             if let Found::Sent(arrived) = &outcome.found {
                 note_arrival(facts, arrived, job, now);
             }
-            facts.stale = true;
+            touch(facts, now);
+            // A source that can't be read may be gone.
+            for source in from.iter().filter(|_| outcome.ending == Ending::Failed) {
+                touch(known.destinations.entry(source.destination.clone()).or_default(), now);
+            }
         }
         Task::Remove { destination, .. } => {
             let facts = known.destinations.entry(destination.clone()).or_default();
             if at_destination(facts, outcome, now) {
                 events.push(event(task, outcome, now, "remove"));
             }
-            remove(facts, outcome);
+            remove(facts, outcome, now);
         }
         Task::Delete { copy } => {
             events.push(event(task, outcome, now, "delete"));
-            remove(known.destinations.entry(copy.destination.clone()).or_default(), outcome);
+            remove(known.destinations.entry(copy.destination.clone()).or_default(), outcome, now);
         }
         Task::Verify { copy, .. } => {
             let facts = known.destinations.entry(copy.destination.clone()).or_default();
@@ -134,6 +144,10 @@ fn backup(
         Ending::Failed => {
             facts.failures = facts.failures.saturating_add(1);
             facts.retry = outcome.passes.then(|| (decide::retry_backup(now, facts.failures), to.to_vec()));
+            // It may have got that far.
+            for name in to {
+                touch(known.destinations.entry(name.clone()).or_default(), now);
+            }
         }
         Ending::Cancelled => {}
     }
@@ -143,7 +157,8 @@ fn backup(
         for (name, copy) in copies {
             let facts = known.destinations.entry(name.clone()).or_default();
             // A look shows what is there now, or why it can't be reached.
-            (facts.stale, facts.retry) = (true, None);
+            touch(facts, now);
+            facts.retry = None;
             match copy {
                 Ok(arrived) => note_arrival(facts, arrived, job, now),
                 Err(failure) => facts.trouble = Some((now, failure.clone())),
@@ -151,6 +166,11 @@ fn backup(
         }
     }
     known.jobs.entry(job.clone()).or_default().last = Some(run.clone());
+}
+
+/// Something was done there: what is known of it is not up to date.
+fn touch(facts: &mut DestinationFacts, now: Timestamp) {
+    (facts.stale, facts.changed) = (true, Some(now));
 }
 
 fn note_arrival(facts: &mut DestinationFacts, arrived: &Arrived, job: &str, now: Timestamp) {
@@ -167,7 +187,7 @@ fn at_destination(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestam
             facts.retry = Some(decide::retry_destination(now, facts.failures));
             let since = facts.trouble.as_ref().map_or(now, |(since, _)| *since);
             facts.trouble = Some((since, failure));
-            facts.stale = true;
+            touch(facts, now);
             false
         }
         None if outcome.ending == Ending::Cancelled => {
@@ -183,7 +203,7 @@ fn at_destination(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestam
 }
 
 /// Returns archives that jobs made and that do not say of which instance they are.
-fn look(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestamp) -> Vec<(String, String)> {
+fn look(facts: &mut DestinationFacts, outcome: &Outcome, started: Timestamp, now: Timestamp) -> Vec<(String, String)> {
     let mut made = Vec::new();
     if let Found::Listed { address, items, free, append_only } = &outcome.found {
         let arrivals = std::mem::take(&mut facts.arrivals);
@@ -200,7 +220,9 @@ fn look(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestamp) -> Vec<
         facts.arrivals = arrivals.into_iter().filter(|(name, _)| !facts.copies.contains_key(name)).collect();
         facts.arrivals.retain(|_, arrival| now.as_second() - arrival.at.as_second() < 86_400);
         (facts.address, facts.free, facts.append_only) = (address.clone(), *free, *append_only);
-        (facts.listed, facts.stale, facts.away, facts.failures) = (Some(now), false, None, 0);
+        // What arrived while it was listed may be missing.
+        facts.stale = facts.changed.is_some_and(|changed| changed >= started);
+        (facts.listed, facts.away, facts.failures) = (Some(now), None, 0);
         facts.retry = None;
     } else if let Some(failure) = outcome.failure() {
         let since = facts.away.as_ref().map_or(now, |(since, _)| *since);
@@ -233,14 +255,14 @@ fn found(
     copy
 }
 
-fn remove(facts: &mut DestinationFacts, outcome: &Outcome) {
+fn remove(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestamp) {
     if let Found::Removed(names) = &outcome.found {
         for name in names {
             facts.copies.remove(name);
         }
         facts.consent = false;
     }
-    facts.stale = true;
+    touch(facts, now);
 }
 
 fn event(task: &Task, outcome: &Outcome, now: Timestamp, kind: &str) -> Event {

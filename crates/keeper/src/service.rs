@@ -25,6 +25,10 @@ use crate::{
     task::{Location, Outcome, Task},
 };
 
+/// A backup that was cut off by the end of the program is begun again at once so many times in a row; after that it
+/// waits as after any failure, because it may be what ends the program.
+const AT_ONCE: u32 = 3;
+
 /// A task that is to be carried out now.
 pub struct Started {
     /// Its number.
@@ -107,6 +111,8 @@ struct State {
     running: BTreeMap<i64, RunningTask>,
     asked: Vec<Task>,
     plans: BTreeMap<String, Plan>,
+    // The day for which they were made; nothing: something has changed since.
+    planned: Option<jiff::civil::Date>,
     notes: BTreeMap<String, String>,
     problems: BTreeMap<String, Timestamp>,
     next: BTreeMap<String, Timestamp>,
@@ -132,6 +138,20 @@ impl Service {
             let outcome = Outcome::failed(learn::was_stopped());
             let learned = learn::from(&mut known, &task, &outcome, started, now);
             catalog.end_run(&RunStatus { id, ..learned.run })?;
+            if let Task::Backup { job, to, .. } = &task
+                && let Some(facts) = known.jobs.get_mut(job)
+                && facts.failures <= AT_ONCE
+            {
+                facts.retry = Some((now, to.clone()));
+            }
+            if let Some((job, facts)) = task.job().and_then(|job| Some((job, known.jobs.get(job)?))) {
+                catalog.put_job(job, facts)?;
+            }
+            for name in learn::touched(&task, &outcome) {
+                if let Some(facts) = known.destinations.get(&name) {
+                    catalog.put_destination(&name, facts)?;
+                }
+            }
         }
         let mut state = State {
             settings: Settings::default(),
@@ -140,6 +160,7 @@ impl Service {
             running: BTreeMap::new(),
             asked: Vec::new(),
             plans: BTreeMap::new(),
+            planned: None,
             notes,
             problems,
             next: BTreeMap::new(),
@@ -161,6 +182,7 @@ impl Service {
             running: BTreeMap::new(),
             asked: Vec::new(),
             plans: BTreeMap::new(),
+            planned: None,
             notes,
             problems,
             next: BTreeMap::new(),
@@ -253,6 +275,7 @@ impl State {
     }
 
     fn adopt(&mut self, settings: Settings) {
+        self.planned = None;
         let (jobs, destinations) = (&settings.jobs, &settings.destinations);
         self.known.jobs.retain(|name, _| jobs.iter().any(|job| job.name == *name));
         // A name that means another place now says nothing of what is there.
@@ -279,13 +302,12 @@ impl State {
     }
 
     fn plan(&mut self, now: &Zoned) {
-        self.plans = self
-            .settings
-            .jobs
-            .iter()
-            .filter(|job| !job.paused)
-            .map(|job| (job.name.clone(), sync::plan(job, &self.known, now)))
-            .collect();
+        // With thousands of archives that takes a while, and it depends on the day, not on the moment.
+        if self.planned != Some(now.date()) {
+            self.planned = Some(now.date());
+            let jobs = self.settings.jobs.iter().filter(|job| !job.paused);
+            self.plans = jobs.map(|job| (job.name.clone(), sync::plan(job, &self.known, now))).collect();
+        }
         self.next = self
             .settings
             .jobs
@@ -358,6 +380,7 @@ impl State {
     }
 
     fn finish(&mut self, id: i64, outcome: &Outcome, now: Timestamp) {
+        self.planned = None;
         let Some(RunningTask { task, started, .. }) = self.running.remove(&id) else { return };
         let before: BTreeMap<String, BTreeMap<String, Copy>> = learn::touched(&task, outcome)
             .into_iter()
@@ -392,6 +415,7 @@ impl State {
     }
 
     fn order(&mut self, order: Order, now: Timestamp) -> Result<(), Failure> {
+        self.planned = None;
         let no = |message: String, hint: &str| Err(Failure { message, hint: Some(hint.to_owned()), passes: false });
         let task = match order {
             Order::BackUp { job } => {

@@ -286,6 +286,22 @@ impl File<'_> {
             jobs.push(self.job(text, value, destinations)?);
         }
         jobs.sort_by(|a, b| a.name.cmp(&b.name));
+        for (at, job) in jobs.iter().enumerate() {
+            for other in jobs[..at].iter().filter(|other| other.source == job.source) {
+                if let Some(both) = job.destinations.iter().find(|target| other.target(&target.destination).is_some()) {
+                    let (place, value) = (&both.destination, table.get(job.name.as_str()));
+                    let message = format!(
+                        "[jobs.{}] and [jobs.{}] have the same source and both use {place:?}, so each would remove \
+                         what the other keeps",
+                        other.name, job.name
+                    );
+                    return Err(self.wrong(value.map_or(0, |value| value.span().start), message).hint(format!(
+                        "use one job; [jobs.{}.at.{place}] can have a schedule and rules of its own",
+                        other.name
+                    )));
+                }
+            }
+        }
         Ok(jobs)
     }
 }

@@ -60,6 +60,8 @@ fn every_mistake_names_the_line() {
     for (text, message) in cases {
         assert_eq!(refusal(&text), format!("/etc/haul/haul.toml, {message}"), "{text}");
     }
+    let twice = refusal(&format!("{head}[jobs.other]\nsource = \"/c\"\ndestinations = [\"offsite\", \"nas\"]\n"));
+    assert!(twice.contains("have the same source and both use \"nas\""), "{twice}");
     assert!(refusal(&format!("{head}schedule = \"daily 25:00\"\n")).starts_with("/etc/haul/haul.toml, line 8: "));
     assert!(refusal(&format!("{head}[jobs.home]\n")).contains("duplicate"));
 }
