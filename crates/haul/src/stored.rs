@@ -31,6 +31,12 @@ pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > LONGEST { Err(io::Error::other("it is far too large")) } else { Ok(bytes) }
 }
 
+/// What `.HA_VERSION` says.
+pub(crate) fn version(config: &Path) -> Option<String> {
+    let version = String::from_utf8(bytes(&config.join(".HA_VERSION")).ok()?).ok()?;
+    Some(version.trim().to_owned()).filter(|version| !version.is_empty())
+}
+
 /// What is stored there, if it has the right form.
 pub(crate) fn data<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice::<Stored<T>>(&bytes(path).ok()?).ok().map(|stored| stored.data)

@@ -65,13 +65,16 @@ fn checked(path: &Path, stop: &Arc<AtomicBool>) -> rusqlite::Result<Vec<String>>
     Ok(lines.into_iter().filter(|line| line != "ok").take(MOST).collect())
 }
 
-/// Whether a log beside it holds something.
+/// Whether a log beside it holds something, and SQLite may write there: no link leads it to somebody else's file.
 fn has_log(path: &Path) -> bool {
-    ["-wal", "-journal"].iter().any(|suffix| {
+    let beside = |suffix: &str| {
         let mut name = OsString::from(path);
         name.push(suffix);
-        std::fs::metadata(name).is_ok_and(|found| found.len() > 0)
-    })
+        std::fs::symlink_metadata(name).ok()
+    };
+    let is_log = |found: &std::fs::Metadata| found.is_file() && found.len() > 0;
+    ["-wal", "-journal"].into_iter().any(|suffix| beside(suffix).is_some_and(|found| is_log(&found)))
+        && ["-wal", "-journal", "-shm"].into_iter().all(|suffix| beside(suffix).is_none_or(|found| found.is_file()))
 }
 
 /// As a URI: what has a meaning there is written as its number.
@@ -172,6 +175,29 @@ mod tests {
              INTO t VALUES (1)",
         );
         assert!(!matches!(check(&hostile, &Arc::default()), Integrity::Stopped));
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_log_leads_nobody_to_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = made(folder.path(), "a.db", &format!("PRAGMA journal_mode = wal; {ROWS}"));
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("PRAGMA wal_autocheckpoint = 0; DELETE FROM t WHERE x > 10").unwrap();
+        for linked in ["-wal", "-shm", "-journal"] {
+            let other = tempfile::tempdir().unwrap();
+            let victim = other.path().join("victim");
+            for suffix in ["", "-wal"] {
+                fs::copy(folder.path().join(format!("a.db{suffix}")), other.path().join(format!("a.db{suffix}")))
+                    .unwrap();
+            }
+            fs::copy(folder.path().join("a.db-wal"), &victim).unwrap();
+            let link = other.path().join(format!("a.db{linked}"));
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(&victim, link).unwrap();
+            let before = fs::read(&victim).unwrap();
+            assert!(!matches!(check(&other.path().join("a.db"), &Arc::default()), Integrity::Stopped), "{linked}");
+            assert_eq!(fs::read(&victim).unwrap(), before, "{linked}");
+        }
     }
 
     #[test]

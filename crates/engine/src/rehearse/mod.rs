@@ -59,7 +59,7 @@ pub struct RehearseOptions {
     pub scratch: PathBuf,
     /// No more than so many bytes are unpacked there.
     pub max_size: u64,
-    /// Unpacks nothing, and checks what passes in memory.
+    /// Unpacks nothing, starts nothing, and checks what passes in memory.
     pub in_memory: bool,
     /// Leaves the unpacked configuration where it is.
     pub keep_scratch: bool,

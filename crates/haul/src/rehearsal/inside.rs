@@ -16,7 +16,10 @@ use store::Cancellation;
 use tokio::sync::watch;
 
 use super::{ENTRANCE, INSIDE, ITSELF, Outcome, Task, isolation, output::Printed, processes};
-use crate::failure::{DONE, FAILED, Failure};
+use crate::{
+    failure::{DONE, FAILED, Failure},
+    stored,
+};
 
 /// Home Assistant ends with this code when it wants to be started again.
 const RESTARTS: &str = "while :; do sh -c \"$1\"; code=$?; [ \"$code\" = 100 ] || exit \"$code\"; done";
@@ -114,8 +117,7 @@ fn run(config: &Path, task: &Task, cancel: &Cancellation) -> io::Result<Outcome>
         booted.output = running.printed.end();
     } else if booted.home_assistant.is_none() {
         // It writes its own version there when it starts.
-        let version = std::fs::read_to_string(config.join(".HA_VERSION")).unwrap_or_default();
-        booted.home_assistant = Some(version.trim().to_owned()).filter(|version| !version.is_empty());
+        booted.home_assistant = stored::version(config);
     }
     Ok(Outcome::Ended(booted))
 }

@@ -120,8 +120,7 @@ impl Starter {
     }
 
     fn task(&self, config: &Path) -> Result<Task, BootError> {
-        let version = std::fs::read_to_string(config.join(".HA_VERSION")).ok();
-        let version = version.and_then(|version| version.trim().parse().ok());
+        let version = stored::version(config).and_then(|version| version.parse().ok());
         let mut listening: Vec<(u16, bool)> = StoredHttp::read(config)
             .listening(config, version.as_ref())
             .into_iter()

@@ -58,8 +58,10 @@ impl Printed {
 }
 
 fn in_log(path: &Path, since: SystemTime) -> u64 {
-    let is_new = |file: &File| file.metadata().and_then(|found| found.modified()).is_ok_and(|when| when >= since);
-    let Some(file) = File::open(path).ok().filter(is_new) else { return 0 };
+    // A link may lead to what never ends.
+    let found = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
+    let is_new = found.and_then(|found| found.modified().ok()).is_some_and(|when| when >= since);
+    let Some(file) = File::open(path).ok().filter(|_| is_new) else { return 0 };
     let mut reader = BufReader::new(file);
     std::iter::from_fn(|| next_line(&mut reader)).filter(|line| is_error(line)).count() as u64
 }
