@@ -12,6 +12,10 @@
         const value = theme.getPropertyValue('--' + name).trim();
         if (value) document.documentElement.style.setProperty('--' + name, value);
       }
+      const [red, green, blue] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);
+      const dark = 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+      document.getElementById('dark').media = dark ? 'all' : 'not all';
+      document.documentElement.style.colorScheme = dark ? 'dark' : 'light';
     }
   } catch { /* another origin */ }
 

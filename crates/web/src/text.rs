@@ -102,12 +102,14 @@ pub(crate) fn count(number: usize, singular: &str) -> String {
     format!("{number} {}", if number == 1 { singular } else { &plural })
 }
 
-/// A message as a sentence: with a capital, unless it begins with one of these names, and with a full stop.
+/// A message as a sentence: with a capital, unless it begins with a file's name or one of these, and with a full stop.
 pub(crate) fn sentence(message: &str, names: &[&str]) -> String {
     let begins = |name: &&str| message.strip_prefix(*name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    let first_word = message.split(' ').next().unwrap_or_default();
+    let is_word = first_word.chars().all(|c| c.is_alphabetic() || "'’-,".contains(c));
     let mut characters = message.chars();
     let mut text: String = match characters.next() {
-        Some(first) if !names.iter().any(begins) => first.to_uppercase().chain(characters).collect(),
+        Some(first) if is_word && !names.iter().any(begins) => first.to_uppercase().chain(characters).collect(),
         _ => message.to_owned(),
     };
     if !text.is_empty() && !text.ends_with(['.', '!', '?', ':', '…']) {
@@ -149,6 +151,7 @@ mod tests {
             ("nas can't be reached", "nas can't be reached."),
             ("nasty things happened.", "Nasty things happened."),
             ("/config is read-only", "/config is read-only."),
+            ("haul.toml, line 3: `x` is no key", "haul.toml, line 3: `x` is no key."),
             ("", ""),
         ] {
             assert_eq!(sentence(message, &["nas"]), told);
