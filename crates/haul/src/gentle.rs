@@ -1,4 +1,4 @@
-//! `--gentle`: gives way to everything else on the machine.
+//! Gives way to everything else on the machine: `--gentle`, and a service that rests.
 
 /// Lowest CPU priority, and the disk only when nobody else wants it. Threads started later inherit both. Best effort:
 /// if the system refuses, only the priority suffers.
@@ -15,3 +15,18 @@ fn idle_disk_priority() {
     // SAFETY: three integers and no memory; a system without the call answers with an error.
     let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, THIS_ONE, CLASS_IDLE) };
 }
+
+/// Gives memory that was needed for a moment back to the system: a service rests for hours.
+pub(crate) fn return_memory() {
+    trim();
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "malloc_trim(3) has no safe wrapper")]
+fn trim() {
+    // SAFETY: it takes an integer, locks the allocator itself, and touches no memory that is in use.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}

@@ -221,7 +221,7 @@ fn look(facts: &mut DestinationFacts, outcome: &Outcome, started: Timestamp, now
         facts.arrivals.retain(|_, arrival| now.as_second() - arrival.at.as_second() < 86_400);
         (facts.address, facts.free, facts.append_only) = (address.clone(), *free, *append_only);
         // What arrived while it was listed may be missing.
-        facts.stale = facts.changed.is_some_and(|changed| changed >= started);
+        facts.stale = facts.changed.is_some_and(|changed| changed > started);
         (facts.listed, facts.away, facts.failures) = (Some(now), None, 0);
         facts.retry = None;
     } else if let Some(failure) = outcome.failure() {

@@ -191,7 +191,8 @@ fn beside(args: &RunArgs, service: &Control, cancel: &Cancellation) -> Result<u8
 /// What a task is doing, and how far it is.
 fn doing(running: &Running) -> String {
     let percent = running.done.saturating_mul(100).checked_div(running.total);
-    let done = percent.map_or_else(String::new, |percent| format!(" {}%", percent.min(100)));
+    let Some(percent) = percent.filter(|_| running.rate > 0) else { return running.doing.clone() };
+    let done = format!(" {}%", percent.min(100));
     let limit = running.limited_by.as_ref().map_or_else(String::new, |limit| format!(", limited by {limit}"));
     format!("{}{done}, {}/s{limit}", running.doing, text::bytes(running.rate))
 }

@@ -12,7 +12,7 @@ use engine::{
 use jiff::Timestamp;
 use keeper::{
     facts::Copy,
-    status::CopyVerdict,
+    status::{CopyVerdict, Ending},
     sync::{Removal, Source},
     task::{Arrived, Found, Location, Outcome},
 };
@@ -248,7 +248,8 @@ pub(super) fn verify(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Res
         samples: false,
     };
     let message = format!("{} at {}: {sentence}", at.name, at.destination);
-    Ok(Outcome::done(message, Found::Verified(verdict)))
+    let ending = if verdict.whole { Ending::Done } else { Ending::Incomplete };
+    Ok(Outcome { ending, ..Outcome::done(message, Found::Verified(verdict)) })
 }
 
 /// Protects a copy from removal, or no longer.

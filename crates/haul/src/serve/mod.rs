@@ -44,7 +44,7 @@ use crate::{
     config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
-    output,
+    gentle, output,
 };
 
 const CATALOG: &str = "catalog.db";
@@ -157,7 +157,11 @@ impl Running {
         for started in started {
             self.spawn(started)?;
         }
+        let worked = !self.threads.is_empty();
         self.threads.retain(|thread| !thread.is_finished());
+        if worked && self.threads.is_empty() {
+            gentle::return_memory();
+        }
         self.log();
         Ok(wake)
     }

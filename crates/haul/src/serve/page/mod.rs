@@ -195,8 +195,10 @@ impl Backend for Page {
         let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
         let (established, config) = setup::set_up(&self.path, wanted)?;
         self.put_into_force(config);
-        // The first backup, at once; it is due anyway.
-        let _ = self.want(Wanting::BackUp { job: established.job.clone() });
+        // The first backup is due at once, unless backups are only made when somebody says so.
+        if wanted.schedule.trim().is_empty() {
+            let _ = self.want(Wanting::BackUp { job: established.job.clone() });
+        }
         Ok(established)
     }
 }
