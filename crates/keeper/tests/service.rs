@@ -212,7 +212,7 @@ fn a_failed_backup_is_tried_again_with_growing_pauses_and_what_can_not_pass_is_n
         let status = world.status();
         let problem = status.problems.first().unwrap();
         assert_eq!((problem.kind.as_str(), status.level), ("backup-failed", keeper::status::Level::Error));
-        world.later(Duration::from_mins(minutes) - Duration::from_secs(1));
+        world.later(Duration::from_secs(minutes * 60 - 1));
         assert!(!world.step().contains(&TaskKind::Backup));
         world.later(Duration::from_secs(1));
         if let Some(at) = world.running.iter().position(|started| started.task.kind() == TaskKind::Look) {
