@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use testkit::wait;
+use testkit::{
+    s3::{ACCESS_KEY, S3Server, SECRET_KEY},
+    wait,
+};
 
 use crate::home::{Home, TWO};
 
@@ -177,4 +180,30 @@ fn a_rehearsal_proves_that_the_newest_backup_restores() {
     assert!(sentence.starts_with("Proved: "), "{sentence}");
     let left = fs::read_dir(home.path("state/rehearse")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "nothing of it stays");
+}
+
+#[test]
+fn an_archive_passes_from_one_far_place_to_another() {
+    let server = S3Server::start(&["one", "two"]).unwrap();
+    let bucket = |name: &str| {
+        let url = server.url();
+        format!(
+            "[destinations.{name}]\nurl = \"s3://{name}/ha\"\nendpoint = \"{url}\"\nallow_http = true\naccess_key_id = \
+             \"{ACCESS_KEY}\"\nsecret_access_key_file = \"secret\"\n"
+        )
+    };
+    let job = "[jobs.home]\nsource = \"config\"\nschedule = \"daily 04:45\"\ndestinations = [\"one\", \"two\"]\n";
+    let home = Home::new(&format!("{}{}{job}", bucket("one"), bucket("two")));
+    fs::write(home.path("secret"), SECRET_KEY).unwrap();
+    let _service = home.serve();
+    home.settled(2);
+    let keys = server.keys("two");
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    let sent = server.directory().join("two").join(key);
+    let good = fs::read(&sent).unwrap();
+    fs::remove_file(&sent).unwrap();
+    home.ask("POST", "sync").unwrap();
+    wait::until("it is back", || fs::read(&sent).is_ok_and(|bytes| bytes == good));
+    home.settled(2);
+    assert_eq!(server.unfinished(), 0);
 }
