@@ -3,7 +3,7 @@
 //!
 //! Decisions are pure functions of facts and a given clock: [`schedule`] and [`due`] say when, [`sync`] says what each
 //! destination lacks and has too much, [`decide`] says what to do next. [`service`] does that, [`learn`] draws the
-//! conclusions, [`catalog`] keeps them, and [`overview`] shows them: command line, page and messages show a
+//! conclusions, [`catalog`] keeps them, and [`overview`] shows them: command line, page and [`metrics`] show a
 //! [`status::Status`].
 
 pub mod catalog;
@@ -12,6 +12,7 @@ pub mod due;
 pub mod facts;
 pub mod job;
 mod learn;
+pub mod metrics;
 mod overview;
 pub mod schedule;
 pub mod service;

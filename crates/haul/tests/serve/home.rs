@@ -96,12 +96,16 @@ impl Home {
 
     /// What the service answers at `/api/v1/PATH`.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Option<Value> {
+        serde_json::from_str(&self.text(method, &format!("/api/v1/{path}"))?).ok()
+    }
+
+    /// The body of what it answers.
+    pub(crate) fn text(&self, method: &str, path: &str) -> Option<String> {
         let mut socket = UnixStream::connect(self.path("state/haul.sock")).ok()?;
-        write!(socket, "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").ok()?;
+        write!(socket, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        serde_json::from_str(body).ok()
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
     }
 
     pub(crate) fn status(&self) -> Value {

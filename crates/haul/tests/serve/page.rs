@@ -1,6 +1,17 @@
-//! Set-up by the API of the page, from nothing to the first backup.
+//! What the page and the API show of the real service.
 
 use crate::home::{Home, TWO};
+
+#[test]
+fn prometheus_gets_what_is_known() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    let text = home.text("GET", "/metrics").unwrap();
+    for line in ["haul_backup_newest_copies{job=\"home\"} 2", "haul_destination_up{destination=\"nas\"} 1"] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
 
 #[test]
 fn the_inside_of_an_archive_can_be_seen_and_taken_out() {

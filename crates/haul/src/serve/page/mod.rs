@@ -103,7 +103,7 @@ impl Backend for Page {
     }
 
     fn metrics(&self) -> String {
-        String::new()
+        keeper::metrics::text(&self.status())
     }
 
     fn configuration(&self) -> Configuration {
