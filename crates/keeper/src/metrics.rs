@@ -62,9 +62,9 @@ pub fn text(status: &Status) -> String {
         let count = status.problems.iter().filter(|problem| problem.level == level).count();
         let _ = writeln!(text, "haul_problems{{level=\"{name}\"}} {count}");
     }
-    families(&mut text, OF_JOBS, "job", status.jobs.iter().map(|job| (job.name.as_str(), job)));
+    families(&mut text, OF_JOBS, "job", &status.jobs.iter().map(|job| (job.name.as_str(), job)));
     let places = status.destinations.iter().map(|place| (place.name.as_str(), place));
-    families(&mut text, OF_DESTINATIONS, "destination", places);
+    families(&mut text, OF_DESTINATIONS, "destination", &places);
     text
 }
 
@@ -72,7 +72,7 @@ fn families<'s, T: 's>(
     text: &mut String,
     families: &[Family<T>],
     label: &str,
-    all: impl Iterator<Item = (&'s str, &'s T)> + Clone,
+    all: &(impl Iterator<Item = (&'s str, &'s T)> + Clone),
 ) {
     for (name, help, value) in families {
         let values: Vec<(&str, f64)> = all.clone().filter_map(|(of, it)| Some((of, value(it)?))).collect();
