@@ -27,13 +27,15 @@ BUILD_PACKAGES += nasm=nasm
 endif
 endif
 TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 strace=strace debootstrap=debootstrap \
-	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2
+	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2 promtool=prometheus chromium=chromium chromedriver=chromium-driver \
+	/usr/sbin/mosquitto=mosquitto mosquitto_pub=mosquitto-clients
+WEEK_LIBRARY := /usr/lib/$(shell uname -m)-linux-gnu/faketime/libfaketimeMT.so.1
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: help demo build install test test-fast test-arm64 lint deps format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
+.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-latency bench-network bench-service dist fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -56,12 +58,17 @@ install: build ## Install the program, its manual pages and completions below PR
 	target/release/haul completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_haul
 	target/release/haul completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/haul.fish
 
+dist: tools ## Make dist/: static programs, Debian packages and container images for x86_64 and arm64 (arm64 and images need root)
+	@tools/need python3=python3 readelf=binutils dpkg-deb=dpkg
+	packaging/dist $(FEATURES)
+
 # Home Assistant's own Python library, for reading what we write and writing what we read.
-$(CACHE)/python/.ready: tests/requirements.txt
+$(CACHE)/python/.ready: tests/requirements.txt tests/requirements-alone.txt
 	@tools/need python3=python3 /usr/share/doc/python3-venv=python3-venv
 	rm -rf $(CACHE)/python
 	python3 -m venv $(CACHE)/python
 	$(CACHE)/python/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(CACHE)/python/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-alone.txt
 	touch $@
 
 test: tools $(CACHE)/python/.ready rig ## Run every test
@@ -118,6 +125,10 @@ deps: ## Check that each dependency is used, its licence and origin, and what is
 format: ## Format the source
 	cargo fmt --all
 
+week: tools $(CACHE)/python/.ready ## Let a week pass in an hour: real servers behind lines that break, the service killed again and again (MINUTES=60)
+	@tools/need $(TEST_PACKAGES) $(WEEK_LIBRARY)=faketime
+	HAUL_WEEK_MINUTES=$(or $(MINUTES),60) HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace --test week $(FEATURES) -- --ignored --nocapture
+
 bench: build ## Measure against Home Assistant's own writers, tar | pigz, tar | nc and rclone (SIZE=1G)
 	@tools/need $(BENCH_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/run --size $(SIZE)
@@ -130,6 +141,9 @@ bench-network: build ## Measure destinations against tar | nc | pigz and rclone 
 
 bench-latency: build ## Measure what a backup costs a database's writer
 	HAUL=$(CURDIR)/target/release/haul bench/latency
+
+bench-service: build ## Measure what the service costs at rest, and how fast it answers with 10,000 archives
+	HAUL=$(CURDIR)/target/release/haul bench/service
 
 clean: ## Remove what was built
 	cargo clean

@@ -13,7 +13,12 @@ fn main() {
     let codec = if env::var_os("CARGO_FEATURE_ISAL").is_some() { "ISA-L" } else { "zlib-rs" };
     // A build for the edit loop would be made anew after each commit, and its commit says little.
     let root = env::var_os("CARGO_MANIFEST_DIR").map(|package| PathBuf::from(package).join("../.."));
-    let commit = root.filter(|_| env::var("PROFILE").as_deref() == Ok("release")).and_then(|root| commit(&root));
+    // Who builds where there is no repository, or no git, says it.
+    println!("cargo::rerun-if-env-changed=HAUL_COMMIT");
+    let given = || env::var("HAUL_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = root
+        .filter(|_| env::var("PROFILE").as_deref() == Ok("release"))
+        .and_then(|root| given().or_else(|| commit(&root)));
     println!(
         "cargo::rustc-env=HAUL_BUILD={}",
         commit.map_or_else(|| codec.to_owned(), |commit| format!("{commit}, {codec}"))

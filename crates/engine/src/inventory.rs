@@ -15,6 +15,7 @@ use store::{Entry, StoreError, machine::ArrivalNote};
 use crate::{
     read::beginning::beginning,
     retention::{Arrival, Candidate, Origin, Worth},
+    shared::SharedStr,
 };
 
 /// Ends the name of the mark that pins an archive.
@@ -39,17 +40,17 @@ pub enum Called {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Its name there.
-    pub name: String,
+    pub name: SharedStr,
     /// Its size in bytes.
     pub size: u64,
     /// When it was made, as far as known; else when it was last changed.
     pub date: Timestamp,
     /// Home Assistant's name for the archive itself.
-    pub slug: Option<String>,
+    pub slug: Option<SharedStr>,
     /// What Home Assistant shows as the backup's name.
-    pub title: Option<String>,
+    pub title: Option<SharedStr>,
     /// The version of Home Assistant that it was made for.
-    pub home_assistant: Option<String>,
+    pub home_assistant: Option<SharedStr>,
     /// The program that made it.
     pub made_by: Origin,
     /// It is encrypted.
@@ -57,11 +58,11 @@ pub struct Item {
     /// Its owner said never to remove it.
     pub pinned: bool,
     /// Home Assistant's id of the instance that it is of.
-    pub instance: Option<String>,
+    pub instance: Option<SharedStr>,
     /// What is known of it from outside.
     pub verdict: Called,
     /// What an incomplete one lacks, as text.
-    pub missing: Option<String>,
+    pub missing: Option<SharedStr>,
     /// Whether that is users, settings or the history.
     pub essential: bool,
     /// Whether it holds the history, as far as its maker said.
@@ -69,9 +70,9 @@ pub struct Item {
     /// It is a symbolic link.
     pub link: bool,
     /// The paired machine that sent it, and when it arrived, at a receiver that keeps what it has.
-    pub arrival: Option<ArrivalNote>,
+    pub arrival: Option<Box<ArrivalNote>>,
     /// What is wrong with it, as text.
-    pub problem: Option<String>,
+    pub problem: Option<SharedStr>,
 }
 
 impl Item {
@@ -79,12 +80,12 @@ impl Item {
     pub fn candidate(&self) -> Candidate {
         let arrival = self.arrival.as_ref().map(|note| Arrival { when: arrived(note), sender: note.key.clone() });
         Candidate {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             when: self.date,
             origin: self.made_by,
             pinned: self.pinned,
             worth: self.worth(),
-            instance: self.instance.clone(),
+            instance: self.instance.as_deref().map(str::to_owned),
             history: self.history,
             link: self.link,
             content: self.content(),
@@ -109,11 +110,18 @@ impl Item {
         self.instance == other.instance && sender(self) == sender(other)
     }
 
+    /// What it says of itself, for [`SharedStr::pack`].
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut SharedStr> {
+        let said = [&mut self.slug, &mut self.title, &mut self.home_assistant, &mut self.instance];
+        let wrong = [&mut self.missing, &mut self.problem];
+        said.into_iter().chain(wrong).flatten().chain([&mut self.name])
+    }
+
     /// Nothing is concluded from it.
     pub fn doubtful(&mut self, problem: &str) {
         self.made_by = Origin::Unreadable;
         self.verdict = Called::Unknown;
-        self.problem = Some(problem.to_owned());
+        self.problem = Some(problem.into());
     }
 
     fn worth(&self) -> Worth {
@@ -140,7 +148,7 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
     let modified =
         entry.modified.and_then(|modified| Timestamp::try_from(modified).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut item = Item {
-        name: entry.name.clone(),
+        name: entry.name.as_str().into(),
         size: entry.size,
         date: modified,
         slug: None,
@@ -161,12 +169,12 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
     let archive = match Archive::open(file) {
         Ok(archive) => archive,
         Err(ArchiveError::Io(error)) => return unreadable(item, error),
-        Err(error) => return Ok(Some(Item { problem: Some(error.to_string()), ..item })),
+        Err(error) => return Ok(Some(Item { problem: Some(error.to_string().into()), ..item })),
     };
     let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
     item.problem = match (damage, beginning(&archive)) {
-        (Some(damage), _) => Some(damage.to_string()),
-        (None, Ok(problem)) => problem,
+        (Some(damage), _) => Some(damage.to_string().into()),
+        (None, Ok(problem)) => problem.map(SharedStr::from),
         (None, Err(error)) => return unreadable(item, error),
     };
     let is_sound = archive.tail().is_some() && item.problem.is_none();
@@ -175,7 +183,7 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
         // The index is the last member, and the first to go when an archive is cut.
         let is_own = stamp.is_some() || archive.member(habackup::index::MEMBER).is_some();
         item.made_by = if is_own { Origin::Own } else { Origin::Other };
-        item.instance = manifest.instance().map(str::to_owned);
+        item.instance = manifest.instance().map(SharedStr::from);
         if is_sound {
             item.verdict = stamp
                 .as_ref()
@@ -184,15 +192,15 @@ pub fn look<S: ReadAt>(file: S, entry: &Entry, pinned: bool) -> io::Result<Optio
         item.history = stamp.as_ref().map_or(!manifest.excludes_database(), |stamp| !stamp.without_history);
         if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
             item.essential = stamp.essential;
-            item.missing = Some(stamp.missing);
+            item.missing = Some(stamp.missing.into());
         }
-        item.slug = manifest.slug().map(str::to_owned);
-        item.title = manifest.name().map(str::to_owned);
-        item.home_assistant = manifest.home_assistant_version().map(str::to_owned);
+        item.slug = manifest.slug().map(SharedStr::from);
+        item.title = manifest.name().map(SharedStr::from);
+        item.home_assistant = manifest.home_assistant_version().map(SharedStr::from);
         item.protected = manifest.protected();
         item.date = manifest.date().and_then(|date| date.parse::<WallTime>().ok()?.timestamp()).unwrap_or(modified);
     } else if item.problem.is_none() {
-        item.problem = Some("there is no backup.json, so this is not a Home Assistant backup".to_owned());
+        item.problem = Some("there is no backup.json, so this is not a Home Assistant backup".into());
     }
     Ok(Some(item))
 }
@@ -204,6 +212,8 @@ fn unreadable(item: Item, error: io::Error) -> io::Result<Option<Item>> {
         Some(StoreError::Cancelled) => Err(error),
         Some(inner) if inner.is_transient() => Err(error),
         Some(inner) if inner.kind() == Some(store::Kind::NotFound) => Ok(None),
-        _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: Called::Unknown, problem: Some(text), ..item })),
+        _ => {
+            Ok(Some(Item { made_by: Origin::Unreadable, verdict: Called::Unknown, problem: Some(text.into()), ..item }))
+        }
     }
 }

@@ -20,6 +20,7 @@
 //! | `findings` | what the source meets on its way |
 //! | `progress` | live figures; what is waited for on this machine |
 //! | `mounts`, `names`, `text`, `error` | mount points; hashed names of members; text for people; why no archive was made |
+//! | `shared` | many texts in one piece of memory |
 
 mod backup;
 pub mod browse;
@@ -35,6 +36,8 @@ pub mod rehearse;
 pub mod repair;
 pub mod restore;
 pub mod retention;
+pub mod samples;
+mod shared;
 mod text;
 pub mod verdict;
 pub mod verify;
@@ -53,6 +56,7 @@ pub use findings::{DatabaseReport, Skipped, SkippedKind, Status};
 pub use pargz::Level;
 pub use progress::{Phase, Progress, Stage, StageReport};
 pub use read::beginning::beginning;
+pub use shared::SharedStr;
 pub use text::{in_units, plain as plain_reason, reorders, serialize_path, shown};
 pub use write::{
     destination::{CopyReport, Destination},

@@ -8,13 +8,12 @@ use std::{
 use engine::{
     Progress,
     browse::Browser,
-    read::{ArchiveSource, ProgressFn},
+    read::{ArchiveSource, OpenError, ProgressFn},
 };
 use habackup::securetar::Password;
 
 use crate::{
     args::ProgressArg,
-    failure::Failure,
     output, password,
     progress::{Display, Job},
 };
@@ -24,9 +23,9 @@ pub(crate) fn open<'a>(
     source: &ArchiveSource,
     given: Option<Password>,
     progress: ProgressFn<'a>,
-) -> Result<(Browser<'a>, Option<Password>), Failure> {
+) -> Result<(Browser<'a>, Option<Password>), OpenError> {
     let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
-    Ok(password::with(given, |error| Some(error), attempt)?)
+    password::with(given, |error| Some(error), attempt)
 }
 
 /// Says that an archive must be streamed.

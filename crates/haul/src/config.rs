@@ -6,6 +6,8 @@
 
 pub(crate) mod edit;
 mod jobs;
+mod mqtt;
+mod notify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,9 +31,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+pub(crate) use self::mqtt::Mqtt;
 use crate::{
     args::{Cli, VerifyArg},
     failure::Failure,
+    notify::Channel,
     output,
     units::{duration, rate, size},
 };
@@ -40,6 +44,8 @@ use crate::{
 const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive", "serve"];
 /// Commands that have no use for the file, and must work with a broken one.
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
+/// Commands for which a file that is named but not there is one that the page has not written yet.
+const UNWRITTEN: &[&str] = &["serve", "status", "jobs"];
 /// Keys that every destination has, beside those of its kind.
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
 /// No configuration file is longer.
@@ -52,6 +58,8 @@ const NEAR: usize = 3;
 pub(crate) struct Config {
     destinations: BTreeMap<String, Named>,
     jobs: Vec<Job>,
+    channels: Vec<Channel>,
+    mqtt: Option<Mqtt>,
     tables: BTreeMap<&'static str, Vec<Setting>>,
     // Options of this run that only the command's table says.
     from_table: BTreeSet<String>,
@@ -103,14 +111,14 @@ impl Config {
         &self.jobs
     }
 
-    /// The same with this job only.
-    pub(crate) fn only(&self, job: &str) -> Self {
-        Self {
-            destinations: self.destinations.clone(),
-            jobs: self.jobs.iter().filter(|known| known.name == job).cloned().collect(),
-            path: self.path.clone(),
-            ..Self::default()
-        }
+    /// Who is told.
+    pub(crate) fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// The broker that Home Assistant listens to.
+    pub(crate) fn mqtt(&self) -> Option<&Mqtt> {
+        self.mqtt.as_ref()
     }
 
     /// The file that was read.
@@ -167,14 +175,12 @@ impl Config {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let file = File { path, text };
-        let root = DeTable::parse(text)
-            .map_err(|error| file.wrong(error.span().map_or(0, |span| span.start), error.message()))?
-            .into_inner();
+        let root = DeTable::parse(text).map_err(|error| file.unparsed(&error))?.into_inner();
         let known: Vec<&str> = CONFIGURABLE
             .iter()
             .copied()
             .filter(|name| subcommand(&Cli::command(), name).is_some())
-            .chain(["destinations", "jobs"])
+            .chain(["destinations", "jobs", "mqtt", "notify"])
             .collect();
         let mut config = Self::default();
         for (key, value) in &root {
@@ -194,13 +200,18 @@ impl Config {
                     }
                     config.destinations.insert(text.to_owned(), file.destination(text, value)?);
                 }
-            } else if *known != "jobs" {
+            } else if *known == "mqtt" {
+                config.mqtt = Some(file.mqtt(value)?);
+            } else if !matches!(*known, "jobs" | "notify") {
                 config.tables.insert(known, file.settings(known, table)?);
             }
         }
         // Now that all destinations are known.
         if let Some(jobs) = root.get("jobs") {
             config.jobs = file.jobs(file.table("jobs", jobs)?, &config.destinations)?;
+        }
+        if let Some(channels) = root.get("notify") {
+            config.channels = file.channels(file.table("notify", channels)?, &config.jobs)?;
         }
         Ok(config)
     }
@@ -251,7 +262,9 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
     let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
     let mut config = if needs_file {
         let given = early.get_one::<PathBuf>("config");
-        match given.filter(|path| early.subcommand_name() == Some("serve") && !path.exists()) {
+        match given
+            .filter(|path| early.subcommand_name().is_some_and(|name| UNWRITTEN.contains(&name)) && !path.exists())
+        {
             // The page writes it.
             Some(path) => Config { path: Some(path.clone()), ..Config::default() },
             None => Config::load(given.map(PathBuf::as_path))?,
@@ -430,6 +443,30 @@ impl File<'_> {
         failure.hint(format!("known: {}", all.join(", ")))
     }
 
+    /// What is no TOML.
+    fn unparsed(&self, error: &toml::de::Error) -> Failure {
+        let span = error.span().unwrap_or_default();
+        match self.text.get(span.clone()) {
+            Some(key) if error.message() == "duplicate key" => self
+                .wrong(span.start, format!("{key:?} is there a second time"))
+                .hint("rename one of the two, or remove it"),
+            _ => self.wrong(span.start, error.message()),
+        }
+    }
+
+    /// A table lacks a key, or has it with a slip of the pen.
+    fn missing(&self, table: &DeTable<'_>, key: &str, at: usize, name: &str) -> Failure {
+        let near =
+            table.iter().map(|(given, _)| given).find(|given| nearest(given.get_ref(), [key].into_iter()).is_some());
+        match near {
+            Some(given) => self.wrong(
+                given.span().start,
+                format!("there is no key {:?}; did you mean {key:?}?", given.get_ref().as_ref()),
+            ),
+            None => self.wrong(at, format!("{name} has no {key}")),
+        }
+    }
+
     fn table<'v, 'i>(&self, name: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v DeTable<'i>, Failure> {
         value
             .get_ref()
@@ -452,7 +489,7 @@ impl File<'_> {
         let table = self.table(&format!("destinations.{name}"), value)?;
         let Some(url) = table.get("url") else {
             return Err(self
-                .wrong(value.span().start, format!("[destinations.{name}] has no url"))
+                .missing(table, "url", value.span().start, &format!("[destinations.{name}]"))
                 .hint("for example: url = \"s3://bucket/backups\""));
         };
         let text = self.scalar("url", url)?;

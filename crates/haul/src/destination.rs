@@ -288,6 +288,11 @@ impl Network {
         Ok(self.reach(destination, &self.context_for(destination))?)
     }
 
+    /// As [`Self::connect`], for whoever looks at what went wrong.
+    pub(crate) fn try_to_connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, StoreError> {
+        self.reach(destination, &self.context_for(destination))
+    }
+
     /// As [`Self::connect`], to send something there: standard output will do.
     pub(crate) fn connect_to_send(&self, destination: &Destination) -> Result<Arc<dyn Sink>, Failure> {
         Ok(if destination.address == Address::Stdout { Arc::new(Stdout) } else { self.connect(destination)? })
@@ -442,15 +447,21 @@ pub(crate) fn confirm(question: &str, cancel: &Cancellation) -> Result<bool, Fai
     Ok(answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
 }
 
+/// The state directory of the system's service. Root's commands are to find the service, so it is theirs as well.
+const SYSTEM_STATE: &str = "/var/lib/haul";
+
 /// Where sessions, tokens and keys of this user are kept. Not made here.
 pub(crate) fn state_directory() -> PathBuf {
-    let given = env::var_os("HAUL_STATE").map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(given) = given {
-        return given;
-    }
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = absolute("XDG_STATE_HOME").or_else(|| store::home_directory().map(|home| home.join(".local/state")));
-    own.unwrap_or_else(|| PathBuf::from("/var/lib")).join("haul")
+    let system = || {
+        let path = PathBuf::from(SYSTEM_STATE);
+        (rustix::process::geteuid().is_root() && path.is_dir()).then_some(path)
+    };
+    absolute("HAUL_STATE")
+        .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("haul")))
+        .or_else(system)
+        .or_else(|| Some(store::home_directory()?.join(".local/state/haul")))
+        .unwrap_or_else(|| PathBuf::from(SYSTEM_STATE))
 }
 
 fn ask(question: &str, cancel: &Cancellation) -> Option<String> {

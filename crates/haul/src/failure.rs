@@ -50,6 +50,15 @@ impl Failure {
     }
 }
 
+/// Why something failed, for the service.
+pub(crate) fn reason(failure: &Failure) -> keeper::status::Failure {
+    keeper::status::Failure {
+        message: failure.message.clone(),
+        hint: failure.hint.clone(),
+        passes: !matches!(failure.code, USAGE | DAMAGED | INTERRUPTED),
+    }
+}
+
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let message = error.to_string();

@@ -16,9 +16,24 @@ fn idle_disk_priority() {
     let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, THIS_ONE, CLASS_IDLE) };
 }
 
+/// Has all threads take their memory from one place. With a place for each, all of them keep what was needed for a
+/// moment, and [`return_memory`] reaches only the first.
+pub(crate) fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    one_arena();
+}
+
 /// Gives memory that was needed for a moment back to the system: a service rests for hours.
 pub(crate) fn return_memory() {
+    #[cfg(target_env = "gnu")]
     trim();
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "mallopt(3) has no safe wrapper")]
+fn one_arena() {
+    // SAFETY: it takes two integers, locks the allocator itself, and changes nothing that is in use.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 #[cfg(target_env = "gnu")]
@@ -27,6 +42,3 @@ fn trim() {
     // SAFETY: it takes an integer, locks the allocator itself, and touches no memory that is in use.
     let _ = unsafe { libc::malloc_trim(0) };
 }
-
-#[cfg(not(target_env = "gnu"))]
-fn trim() {}

@@ -1,8 +1,10 @@
 //! Commands of the user's own around a job: one before it, such as to stop a container, and one after it, which runs
 //! whatever happens. A small shell waits at a pipe, and runs the second when told to or when this program is gone.
+//! [`alone`] runs one command that is about nothing but itself.
 
 use std::{
-    io::{self, Write},
+    fs::File,
+    io::{self, Seek, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use rustix::{
+    fs::{MemfdFlags, memfd_create},
     io::retry_on_intr,
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
@@ -40,6 +43,9 @@ pub(crate) struct Hooks<'a> {
     pub(crate) before_called: (&'a str, &'a str),
     /// What the second is called, and what to do when it fails.
     pub(crate) after_called: (&'a str, &'a str),
+    /// Whether the command may be in a message: whoever reads what a service says need not see it, and it may hold a
+    /// password.
+    pub(crate) is_shown: bool,
 }
 
 /// The job may run until this is ended, or dropped.
@@ -49,9 +55,9 @@ pub(crate) struct Prepared {
 
 /// A start command that waits for its moment.
 struct Waiting {
-    text: String,
     called: String,
     advice: String,
+    by_hand: String,
     time_limit: Option<Duration>,
     shell: Child,
 }
@@ -128,9 +134,9 @@ impl Waiting {
         let shell = command.args(["-c", WATCH, "haul-start", text]).stdin(Stdio::piped()).spawn()?;
         let (called, advice) = hooks.after_called;
         Ok(Self {
-            text: text.to_owned(),
             called: called.to_owned(),
             advice: advice.to_owned(),
+            by_hand: if hooks.is_shown { text.to_owned() } else { "it is in haul.toml".to_owned() },
             time_limit: hooks.time_limit,
             shell,
         })
@@ -142,7 +148,7 @@ impl Waiting {
             let _ = input.write_all(b"now\n");
         }
         let wrong =
-            |why: String| format!("{} failed ({why}): {}; run it by hand: {}", self.called, self.advice, self.text);
+            |why: String| format!("{} failed ({why}): {}; run it by hand: {}", self.called, self.advice, self.by_hand);
         // Nobody can want less of it than that it ends.
         let mut running = Running::watch(self.shell, &Cancellation::default())
             .map_err(|error| wrong(engine::plain_reason(&error)))?;
@@ -155,6 +161,44 @@ impl Waiting {
             Ok(status) => Err(wrong(ended(status))),
             Err(error) => Err(wrong(engine::plain_reason(&error))),
         }
+    }
+}
+
+/// Runs a command by itself, with this environment and standard input. The error says what became of it.
+pub(crate) fn alone(
+    text: &str,
+    environment: &[(&str, String)],
+    input: &[u8],
+    time_limit: Duration,
+    cancel: &Cancellation,
+) -> Result<(), String> {
+    let could_not = |error: io::Error| format!("could not be run: {}", engine::plain_reason(&error));
+    // Whoever does not read it blocks nobody.
+    let held = || -> io::Result<File> {
+        let mut held = File::from(memfd_create("notice", MemfdFlags::CLOEXEC)?);
+        held.write_all(input)?;
+        held.rewind()?;
+        Ok(held)
+    };
+    let mut command = quiet(Command::new("sh"));
+    command.args(["-c", text]).envs(environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::from(held().map_err(could_not)?));
+    let mut running = Running::start(command, cancel).map_err(could_not)?;
+    match running.event(Some(time_limit)) {
+        Some(true) => {}
+        Some(false) => {
+            running.give_up(Duration::ZERO);
+            return Err("was stopped".to_owned());
+        }
+        None => {
+            running.give_up(Duration::ZERO);
+            return Err(format!("did not end within {} s", time_limit.as_secs()));
+        }
+    }
+    match running.command.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("failed ({})", ended(status))),
+        Err(error) => Err(could_not(error)),
     }
 }
 

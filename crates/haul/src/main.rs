@@ -11,9 +11,12 @@ mod destination;
 mod failure;
 mod gentle;
 mod hooks;
+mod init;
 mod listening;
+mod lookups;
 mod migrate;
 mod mounted;
+mod notify;
 mod output;
 mod password;
 mod progress;
@@ -34,7 +37,7 @@ use signal_hook::{
 use store::Cancellation;
 
 use crate::{
-    args::{Cli, Command, DestinationCommand},
+    args::{Cli, Command, DestinationCommand, NotifyCommand},
     config::Config,
     failure::{DONE, FAILED, Failure, INTERRUPTED},
 };
@@ -43,7 +46,9 @@ fn main() -> ExitCode {
     // A file that may not grow any further (`ulimit -f`) fails with an error of its own; the signal would end the
     // program with everything half done.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    lookups::need_no_modules();
     let done = rehearsal::inside()
+        .or_else(|| init::first_process().map(Ok))
         .unwrap_or_else(|| config::command_line().and_then(|(cli, config)| run(&cli.command, &config)));
     let code = done.unwrap_or_else(|failure| {
         output::failure(&failure);
@@ -59,7 +64,10 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Push(args) => command::push::run(args, config, &interruption()?),
         Command::Verify(args) => command::verify::run(args, config, &interruption()?),
         Command::Inspect(args) => command::inspect::run(args, config, &interruption()?),
-        Command::Rehearse(args) => command::rehearse::run(args, config, &interruption()?),
+        Command::Rehearse(args) => match command::jobs::rehearsed(args, config)? {
+            Some(job) => command::jobs::rehearse(job, args, config, &interruption()?),
+            None => command::rehearse::run(args, config, &interruption()?),
+        },
         Command::Repair(args) => command::repair::run(args, config, &interruption()?),
         Command::Restore(args) => command::restore::run(args, config, &interruption()?),
         Command::List(args) => command::list::run(args, config, &interruption()?),
@@ -77,6 +85,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Pause(args) => command::jobs::pause(args, config, true),
         Command::Resume(args) => command::jobs::pause(args, config, false),
         Command::Jobs(args) => command::jobs::jobs(args, config),
+        Command::Notify(NotifyCommand::Check(args)) => command::notify::check(args, config, &interruption()?),
         Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
         Command::Destination(DestinationCommand::Check(args)) => {
             command::destination::check(args, config, &interruption()?)

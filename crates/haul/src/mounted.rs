@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -55,6 +56,18 @@ pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) 
             .hint("mount it, or use --force if backups should go there from now on; nothing was written"));
     }
     Ok(())
+}
+
+/// Where the disk or share is mounted that a directory has of its own: not the system's, and not one that holds what is
+/// backed up. A service that may write only to some directories sees each of them as a mount; those are on the system's
+/// disk all the same.
+pub(crate) fn own_mount(directory: &Path, config_dirs: &[PathBuf]) -> Option<PathBuf> {
+    let point = engine::mounts::mount_point(directory)?;
+    let device = |path: &Path| fs::metadata(path).ok().map(|about| about.dev());
+    let holds = |config: &PathBuf| config.canonicalize().is_ok_and(|config| config.starts_with(&point));
+    let is_own =
+        point != Path::new("/") && device(directory) != device(Path::new("/")) && !config_dirs.iter().any(holds);
+    is_own.then_some(point)
 }
 
 /// A backup arrived there.

@@ -126,9 +126,24 @@ pub(crate) fn log(text: &str) {
     let _ = writeln!(stderr().lock(), "{line}");
 }
 
+/// Set when standard error is a log: everything there has one form.
+static IS_LOG: AtomicBool = AtomicBool::new(false);
+
+/// From now on remarks are lines of the log.
+pub(crate) fn keep_log() {
+    IS_LOG.store(true, Ordering::Relaxed);
+}
+
 /// Remarks on standard error, each with its kind in front.
 pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     let total = notes.len();
+    if IS_LOG.load(Ordering::Relaxed) {
+        notes.take(MOST).for_each(|note| log(&format!("{kind}: {note}")));
+        if total > MOST {
+            log(&format!("{kind}: and {} more like these", total - MOST));
+        }
+        return;
+    }
     let mut out = stderr().lock();
     for note in notes.take(MOST) {
         // Standard error that is closed takes nothing away from the result.

@@ -4,11 +4,13 @@
 use std::{
     io::{IsTerminal, stderr, stdin},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use engine::read::OpenError;
 use habackup::securetar::{CorrectedKey, Password, key_in};
 use homeassistant::Secret;
+use keeper::job::Making;
 use store::Cancellation;
 use zeroize::Zeroizing;
 
@@ -17,6 +19,9 @@ use crate::{
     failure::{Failure, INTERRUPTED},
     output,
 };
+
+/// Nobody is at the terminal, or not for this.
+static IS_ALONE: AtomicBool = AtomicBool::new(false);
 
 const VARIABLE: &str = "HAUL_PASSWORD";
 const NEW: &str = "HAUL_NEW_PASSWORD";
@@ -69,7 +74,7 @@ pub(crate) fn new(file: Option<&Path>, cancel: &Cancellation) -> Result<Password
 }
 
 /// Whether a password can be typed where Home Assistant asks for it.
-fn fit(password: &str) -> Result<(), Failure> {
+pub(crate) fn fit(password: &str) -> Result<(), Failure> {
     if password.contains(char::is_control) {
         let message =
             "the password contains a line break or another control character, which can't be typed into Home Assistant";
@@ -104,6 +109,83 @@ fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
 /// The password that a file holds, to open an archive with.
 pub(crate) fn from_file(path: &Path, cancel: &Cancellation) -> Result<Password, Failure> {
     Ok(Password::new(read(path, cancel)?.expose()))
+}
+
+/// Whether a file holds a password that archives can be made with, as far as that can be said now: a pipe is not read.
+pub(crate) fn check(path: &Path, cancel: &Cancellation) -> Result<(), Failure> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    fit(read(path, cancel)?.expose())
+}
+
+/// The keys of a job's archives.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// The one that new ones get, if they get one.
+    pub(crate) now: Option<Secret>,
+    /// Those of earlier ones.
+    pub(crate) earlier: Vec<Secret>,
+    /// Why there are no more of them.
+    pub(crate) unread: Vec<Failure>,
+}
+
+/// All that a job's archives may have.
+pub(crate) fn of_job(making: &Making, cancel: &Cancellation) -> Keys {
+    let mut keys = Keys::default();
+    match &making.password_file {
+        // Somebody waits for the answer, and nobody may ever write into a pipe.
+        Some(path) if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) => {
+            let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+            keys.unread.push(Failure::usage(format!("the password file {shown} is no file that can be read again")));
+        }
+        file => match secret(&PasswordArgs { password_file: file.clone() }, cancel) {
+            Ok(now) => keys.now = now,
+            Err(failure) => keys.unread.push(failure),
+        },
+    }
+    for path in &making.earlier_password_files {
+        match read(path, cancel) {
+            Ok(earlier) => keys.earlier.push(earlier),
+            Err(failure) => keys.unread.push(failure),
+        }
+    }
+    keys
+}
+
+/// Whether an archive needs a key, or another one.
+pub(crate) fn does_not_fit(error: &OpenError) -> bool {
+    matches!(error, OpenError::WrongPassword | OpenError::PasswordNeeded(_))
+}
+
+/// Opens an archive of a job (nothing: of an unknown one): with its key or, where that does not fit, with an earlier
+/// one. `does_not_fit` tells whether that is why it failed.
+pub(crate) fn of_job_in_turn<T, E>(
+    making: Option<&Making>,
+    cancel: &Cancellation,
+    does_not_fit: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut(Option<Password>) -> Result<T, E>,
+) -> Result<Result<T, E>, Failure> {
+    let file = making.and_then(|making| making.password_file.clone());
+    let first = attempt(given(&PasswordArgs { password_file: file }, cancel)?);
+    let fits = |done: &Result<T, E>| !done.as_ref().is_err_and(&does_not_fit);
+    if fits(&first) {
+        return Ok(first);
+    }
+    let mut unread = None;
+    for path in making.into_iter().flat_map(|making| &making.earlier_password_files) {
+        match from_file(path, cancel) {
+            Ok(earlier) => {
+                let done = attempt(Some(earlier));
+                if fits(&done) {
+                    return Ok(done);
+                }
+            }
+            Err(failure) => drop(unread.get_or_insert(failure)),
+        }
+    }
+    // The one that can't be read may be the one.
+    unread.map_or(Ok(first), Err)
 }
 
 fn read(path: &Path, cancel: &Cancellation) -> Result<Secret, Failure> {
@@ -227,8 +309,18 @@ pub(crate) fn ask() -> Option<Password> {
     prompt("Password of the archive: ").map(Password::new)
 }
 
+/// From now on nothing is asked at the terminal: who uses a service is elsewhere.
+pub(crate) fn ask_nobody() {
+    IS_ALONE.store(true, Ordering::Relaxed);
+}
+
+/// What somebody typed into a form: a pasted key may have spaces or a line break around it.
+pub(crate) fn typed(text: &str) -> Password {
+    Password::new(text.trim())
+}
+
 fn prompt(question: &str) -> Option<String> {
-    if !stdin().is_terminal() || !stderr().is_terminal() {
+    if IS_ALONE.load(Ordering::Relaxed) || !stdin().is_terminal() || !stderr().is_terminal() {
         return None;
     }
     rpassword::prompt_password(question).ok().filter(|password| !password.is_empty())

@@ -9,6 +9,7 @@ use common::{file, look};
 use homeassistant::{Arrival, Begun, Error, Expected, Instance, Kind, RestoreRequest, Vendor};
 use serde_json::json;
 use testkit::home_assistant::{Fake, Mind};
+use testkit::nobody::Nobody;
 use testkit::proxy::{Answer, Death, Proxy, Rule};
 
 const NGINX_413: &str = "<html>\r\n<head><title>413 Request Entity Too \
@@ -118,8 +119,8 @@ async fn nothing_there_and_https_against_http_are_distinguished() {
     let error = look(&url.replace("http://", "https://")).await.unwrap_err();
     assert_eq!((error.kind, error.reason.as_str()), (Kind::Unreachable, "it does not speak https"));
     assert_eq!(error.advice.unwrap(), format!("write http:// in front, as in {url}"));
-    drop(fake);
-    let error = look(&url).await.unwrap_err();
+    let nobody = Nobody::new().unwrap();
+    let error = look(&nobody.url().unwrap()).await.unwrap_err();
     assert_eq!(error.kind, Kind::Unreachable);
     assert!(error.to_string().to_lowercase().ends_with("no connection: connection refused"), "{error}");
 }

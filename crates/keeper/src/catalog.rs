@@ -6,28 +6,34 @@
 
 use std::{collections::BTreeMap, os::unix::fs::OpenOptionsExt, path::Path};
 
+use engine::samples::Samples;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    facts::{Copy, DestinationFacts, JobFacts, Known},
+    facts::{Copies, Copy, DestinationFacts, JobFacts, Known},
+    metrics::{Counted, Counter, Counters},
+    notices::Told,
     status::{Event, RunStatus},
-    task::Task,
+    task::{Location, Task},
 };
 
 /// The schema that this program writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 3;
 /// Runs and events beyond these are forgotten, the oldest first: some years of hourly backups at several destinations.
 const MOST_RUNS: i64 = 60_000;
 const MOST_EVENTS: i64 = 20_000;
+/// Checksums of the blocks of so many copies are kept, at most 20 kB each.
+const MOST_SAMPLES: i64 = 500;
 /// How long a reader waits for the writer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Forgetting is due after so many new ones.
 const FORGET_EVERY: i64 = 500;
 
 /// Every change of the schema, in order; the first makes an empty database one of schema 1.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE job (name TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE destination (name TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE copy (
@@ -39,7 +45,16 @@ const MIGRATIONS: &[&str] = &["
     );
     CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL);
     CREATE TABLE problem (key TEXT PRIMARY KEY, since INTEGER NOT NULL, told INTEGER) WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE problem DROP COLUMN told;
+    CREATE TABLE channel (name TEXT PRIMARY KEY, told TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE counter (of TEXT PRIMARY KEY, counted TEXT NOT NULL) WITHOUT ROWID;
+",
+    "
+    CREATE TABLE sample (destination TEXT NOT NULL, name TEXT NOT NULL, sums BLOB NOT NULL, UNIQUE (destination, name));
+",
+];
 
 /// Why the catalog can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +151,11 @@ impl Catalog {
         let schema: i64 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let Ok(done) = usize::try_from(schema) else { return Ok(Opened::Useless) };
         let Some(missing) = MIGRATIONS.get(done..) else { return Ok(Opened::Useless) };
+        // What is damaged somewhere inside would be noticed when it is too late to put it aside.
+        let check: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if check != "ok" {
+            return Ok(Opened::Useless);
+        }
         if missing.is_empty() {
             return Ok(Opened::Ready);
         }
@@ -155,13 +175,14 @@ impl Catalog {
                 jobs: self.table("SELECT name, facts FROM job")?,
                 destinations: self.table("SELECT name, facts FROM destination")?,
             };
-            let mut rows = self.connection.prepare("SELECT destination, name, facts FROM copy")?;
-            let mut rows = rows.query([])?;
-            while let Some(row) = rows.next()? {
-                let (destination, name, facts): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                if let (Some(of), Some(copy)) = (known.destinations.get_mut(&destination), read::<Copy>(&facts)) {
-                    of.copies.insert(name, copy);
+            let mut rows = self.connection.prepare("SELECT facts FROM copy WHERE destination = ?1")?;
+            for (destination, facts) in &mut known.destinations {
+                let mut rows = rows.query([destination])?;
+                let mut copies = Vec::new();
+                while let Some(row) = rows.next()? {
+                    copies.extend(read::<Copy>(&row.get::<_, String>(0)?));
                 }
+                facts.copies = copies.into_iter().collect();
             }
             Ok(known)
         };
@@ -189,26 +210,65 @@ impl Catalog {
         self.write("INSERT OR REPLACE INTO destination VALUES (?1, ?2)", params![name, text(facts)])
     }
 
-    /// Keeps what is known of a destination and all its copies, `before` being what was known so far.
-    pub fn put_listing(
-        &self,
-        name: &str,
-        facts: &DestinationFacts,
-        before: &BTreeMap<String, Copy>,
-    ) -> Result<(), CatalogError> {
-        let written = || -> rusqlite::Result<()> {
-            let transaction = self.connection.unchecked_transaction()?;
-            transaction.execute("INSERT OR REPLACE INTO destination VALUES (?1, ?2)", params![name, text(facts)])?;
-            for gone in before.keys().filter(|old| !facts.copies.contains_key(*old)) {
-                transaction.execute("DELETE FROM copy WHERE destination = ?1 AND name = ?2", params![name, gone])?;
-            }
-            for (at, copy) in facts.copies.iter().filter(|(at, copy)| before.get(*at) != Some(copy)) {
-                transaction
-                    .execute("INSERT OR REPLACE INTO copy VALUES (?1, ?2, ?3)", params![name, at, text(copy)])?;
-            }
-            transaction.commit()
+    /// Does all of it or nothing.
+    pub fn at_once(&self, write: impl FnOnce() -> Result<(), CatalogError>) -> Result<(), CatalogError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|source| self.error(source))?;
+        write()?;
+        transaction.commit().map_err(|source| self.error(source))
+    }
+
+    /// Keeps everything anew, in [`Catalog::at_once`]: what could not be written before may be missing.
+    pub fn put_everything(&self, known: &Known) -> Result<(), CatalogError> {
+        self.write("DELETE FROM copy", &[])?;
+        for (name, facts) in &known.jobs {
+            self.put_job(name, facts)?;
+        }
+        for (name, facts) in &known.destinations {
+            self.put_listing(name, facts, &Copies::new())?;
+        }
+        Ok(())
+    }
+
+    /// In [`Catalog::at_once`]: keeps what is known of a destination and all its copies, `before` being what was known so far.
+    pub fn put_listing(&self, name: &str, facts: &DestinationFacts, before: &Copies) -> Result<(), CatalogError> {
+        self.put_destination(name, facts)?;
+        for gone in before.iter().map(|old| &old.item.name).filter(|old| !facts.copies.contains(old)) {
+            self.write("DELETE FROM copy WHERE destination = ?1 AND name = ?2", params![name, gone.as_str()])?;
+        }
+        for copy in facts.copies.iter().filter(|copy| before.get(&copy.item.name) != Some(copy)) {
+            let at = copy.item.name.as_str();
+            self.write("INSERT OR REPLACE INTO copy VALUES (?1, ?2, ?3)", params![name, at, text(copy)])?;
+        }
+        Ok(())
+    }
+
+    /// What the next verification by samples of a copy goes by.
+    pub fn samples(&self, copy: &Location) -> Result<Option<Samples>, CatalogError> {
+        let query = "SELECT sums FROM sample WHERE destination = ?1 AND name = ?2";
+        let sums = self.connection.query_row(query, [&copy.destination, &copy.name], |row| row.get::<_, Vec<u8>>(0));
+        sums.optional().map(|sums| Samples::from_bytes(&sums?)).map_err(|source| self.error(source))
+    }
+
+    /// Keeps that, or forgets it.
+    pub fn put_samples(&self, copy: &Location, samples: Option<&Samples>) -> Result<(), CatalogError> {
+        let Location { destination, name } = copy;
+        let Some(samples) = samples else {
+            return self.write("DELETE FROM sample WHERE destination = ?1 AND name = ?2", params![destination, name]);
         };
-        written().map_err(|source| self.error(source))
+        let count = || self.connection.query_row("SELECT count(*) FROM sample", [], |row| row.get::<_, i64>(0));
+        if count().map_err(|source| self.error(source))? >= MOST_SAMPLES {
+            let gone = "DELETE FROM sample WHERE (destination, name) NOT IN (SELECT destination, name FROM copy)";
+            self.write(gone, &[])?;
+        }
+        // Where there are too many, new ones are not sampled: in turn, each would be forgotten just before it is needed.
+        let put = "INSERT OR REPLACE INTO sample SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM sample) < ?4 OR EXISTS                    (SELECT 1 FROM sample WHERE destination = ?1 AND name = ?2)";
+        self.write(put, params![destination, name, samples.to_bytes(), MOST_SAMPLES])
+    }
+
+    /// Gives back the memory in which SQLite keeps pages of the file.
+    pub fn rest(&self) {
+        // Should it fail, that costs memory and nothing else.
+        let _ = self.connection.execute_batch("PRAGMA shrink_memory");
     }
 
     /// Forgets jobs and destinations that are not among these.
@@ -220,6 +280,7 @@ impl Catalog {
             transaction
                 .execute("DELETE FROM job WHERE name NOT IN (SELECT value FROM json_each(?1))", params![jobs])?;
             for query in [
+                "DELETE FROM sample WHERE destination NOT IN (SELECT value FROM json_each(?1))",
                 "DELETE FROM copy WHERE destination NOT IN (SELECT value FROM json_each(?1))",
                 "DELETE FROM destination WHERE name NOT IN (SELECT value FROM json_each(?1))",
             ] {
@@ -235,7 +296,8 @@ impl Catalog {
         self.write("INSERT INTO run (started, task) VALUES (?1, ?2)", params![now.as_second(), text(task)])?;
         let id = self.connection.last_insert_rowid();
         if id % FORGET_EVERY == 0 {
-            self.write("DELETE FROM run WHERE id <= ?1", params![id - MOST_RUNS])?;
+            let beyond = "DELETE FROM run WHERE id <= (SELECT id FROM run ORDER BY id DESC LIMIT 1 OFFSET ?1)";
+            self.write(beyond, params![MOST_RUNS])?;
         }
         Ok(id)
     }
@@ -316,6 +378,39 @@ impl Catalog {
         self.write("DELETE FROM problem WHERE key = ?1", params![key])
     }
 
+    /// What each channel was told.
+    pub fn told(&self) -> Result<BTreeMap<String, Told>, CatalogError> {
+        if !self.is_of(2)? {
+            return Ok(BTreeMap::new());
+        }
+        self.table("SELECT name, told FROM channel").map_err(|source| self.error(source))
+    }
+
+    /// Keeps what a channel was told.
+    pub fn put_told(&self, channel: &str, told: &Told) -> Result<(), CatalogError> {
+        self.write("INSERT OR REPLACE INTO channel VALUES (?1, ?2)", params![channel, text(told)])
+    }
+
+    /// Forgets a channel.
+    pub fn drop_told(&self, channel: &str) -> Result<(), CatalogError> {
+        self.write("DELETE FROM channel WHERE name = ?1", params![channel])
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Result<Counters, CatalogError> {
+        if !self.is_of(2)? {
+            return Ok(Counters::default());
+        }
+        let all: BTreeMap<String, Counted> =
+            self.table("SELECT of, counted FROM counter").map_err(|source| self.error(source))?;
+        Ok(all.into_iter().filter_map(|(of, counted)| Some((read(&of)?, counted))).collect())
+    }
+
+    /// Keeps what was done so far of one kind.
+    pub fn put_counter(&self, of: &Counter, counted: &Counted) -> Result<(), CatalogError> {
+        self.write("INSERT OR REPLACE INTO counter VALUES (?1, ?2)", params![text(of), text(counted)])
+    }
+
     /// The user's note about an archive.
     pub fn note(&self, archive: &str) -> Result<Option<String>, CatalogError> {
         self.connection
@@ -340,6 +435,12 @@ impl Catalog {
             return self.write("DELETE FROM note WHERE archive = ?1", params![archive]);
         }
         self.write("INSERT OR REPLACE INTO note VALUES (?1, ?2)", params![archive, note])
+    }
+
+    /// Whether it has what this schema has. One that is only read may be older.
+    fn is_of(&self, schema: i64) -> Result<bool, CatalogError> {
+        let own = self.connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        own.map(|own| own >= schema).map_err(|source| self.error(source))
     }
 
     fn write(&self, statement: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), CatalogError> {

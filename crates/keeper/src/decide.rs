@@ -12,6 +12,7 @@ use crate::{
     due::{self, Due, LastRun},
     facts::{Copy, DestinationFacts, JobFacts, Known},
     job::{Job, Target},
+    settings::Scope,
     sync::Plan,
     task::{Location, Task},
 };
@@ -22,6 +23,10 @@ pub const LOOK_EVERY: Duration = Duration::from_hours(6);
 const SPACING: Duration = Duration::from_hours(1);
 /// A failed backup is tried again after so long, then after twice as long, and so on up to the last.
 const RETRY_BACKUP: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(2));
+/// Likewise a rehearsal.
+const RETRY_REHEARSAL: (Duration, Duration) = (Duration::from_hours(1), Duration::from_hours(6));
+/// What can't be checked is tried again after so long: its key may have come.
+const UNCHECKED: Duration = Duration::from_hours(7 * 24);
 /// Likewise whatever is done at a destination.
 const RETRY_DESTINATION: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 
@@ -37,6 +42,8 @@ pub struct Facts<'a> {
     pub asked: &'a [Task],
     /// What each job's destinations lack and have too much, by the job's name.
     pub plans: &'a BTreeMap<String, Plan>,
+    /// What is done by itself.
+    pub scope: Scope,
     /// The clock, with the time zone of the schedules.
     pub now: &'a Zoned,
 }
@@ -60,6 +67,11 @@ pub fn retry_backup(now: Timestamp, failures: u32) -> Timestamp {
     later(now, pause(RETRY_BACKUP, failures))
 }
 
+/// When a failed rehearsal is tried again.
+pub fn retry_rehearsal(now: Timestamp, failures: u32) -> Timestamp {
+    later(now, pause(RETRY_REHEARSAL, failures))
+}
+
 /// When a destination is tried again.
 pub fn retry_destination(now: Timestamp, failures: u32) -> Timestamp {
     later(now, pause(RETRY_DESTINATION, failures))
@@ -74,10 +86,15 @@ pub fn next(facts: &Facts<'_>) -> Next {
     let mut next = Deciding { facts, now: facts.now.timestamp(), next: Next::default() };
     facts.asked.iter().for_each(|task| next.start(task.clone()));
     let active: Vec<&Job> = facts.jobs.iter().filter(|job| !job.paused).collect();
-    for job in &active {
-        next.backup(job);
+    if facts.scope != Scope::Orders {
+        for job in &active {
+            next.backup(job);
+        }
     }
     next.looks(&active);
+    if facts.scope != Scope::Everything {
+        return next.next;
+    }
     let plans = || active.iter().filter_map(|job| Some((*job, facts.plans.get(&job.name)?)));
     for (job, plan) in plans() {
         next.removals(job, plan);
@@ -111,7 +128,7 @@ pub fn last_started(known: &Known, job: &Job, key: &str, targets: &[&Target]) ->
         targets
             .iter()
             .filter_map(|target| known.destinations.get(&target.destination))
-            .flat_map(|destination| destination.copies.values())
+            .flat_map(|destination| &destination.copies)
             .filter(|copy| facts.owns(copy) && !copy.item.link && !copy.is_damaged())
             .map(|copy| copy.item.date)
             .max()
@@ -139,21 +156,32 @@ fn who(known: &Known, job: &Job) -> String {
     format!("{} {}", job.name, instance.unwrap_or_default())
 }
 
-/// The newest whole archive of a job, at the first of its destinations that has it.
-pub fn newest_whole(known: &Known, job: &Job) -> Option<Location> {
-    newest_whole_at(known, job, |_| true)
+/// The newest whole archive of a job, at the first of its destinations that has it and answers.
+pub fn newest_whole(known: &Known, job: &Job, now: Timestamp) -> Option<Location> {
+    let answers =
+        |target: &Target| known.destinations.get(&target.destination).is_some_and(|facts| facts.away.is_none());
+    newest_whole_at(known, job, now, answers).or_else(|| newest_whole_at(known, job, now, |_| true))
 }
 
-fn newest_whole_at(known: &Known, job: &Job, mut is_open: impl FnMut(&str) -> bool) -> Option<Location> {
+fn newest_whole_at(
+    known: &Known,
+    job: &Job,
+    now: Timestamp,
+    mut is_open: impl FnMut(&Target) -> bool,
+) -> Option<Location> {
     let owner = known.jobs.get(&job.name)?;
     let mut best: Option<(Timestamp, Location)> = None;
-    for target in job.destinations.iter().filter(|target| is_open(&target.destination)) {
+    for target in job.destinations.iter().filter(|target| is_open(target)) {
         let Some(facts) = known.destinations.get(&target.destination) else { continue };
-        let whole = facts.copies.iter().filter(|(_, copy)| owner.owns(copy) && !copy.item.link && copy.is_whole());
-        if let Some((name, copy)) = whole.max_by_key(|(_, copy)| copy.item.date)
+        let is_fit = |copy: &Copy| owner.owns(copy) && !copy.item.link && copy.is_whole() && !copy.is_ahead(now);
+        let whole = facts.copies.iter().filter(|copy| is_fit(copy));
+        if let Some(copy) = whole.max_by_key(|copy| copy.item.date)
             && best.as_ref().is_none_or(|(date, _)| copy.item.date > *date)
         {
-            best = Some((copy.item.date, Location { destination: target.destination.clone(), name: name.clone() }));
+            best = Some((
+                copy.item.date,
+                Location { destination: target.destination.clone(), name: copy.item.name.to_string() },
+            ));
         }
     }
     best.map(|(_, location)| location)
@@ -199,7 +227,7 @@ impl Deciding<'_> {
     /// Whether something may be done at a destination now: it answers as far as known, and is not to be left alone.
     fn is_open(&mut self, destination: &str) -> bool {
         let Some(facts) = self.facts.known.destinations.get(destination) else { return false };
-        if let Some(retry) = facts.retry
+        if let Some(retry) = facts.retry.max(facts.rest)
             && !self.has_come(retry)
         {
             return false;
@@ -283,17 +311,28 @@ impl Deciding<'_> {
 
     fn removals(&mut self, job: &Job, plan: &Plan) {
         for (destination, removals) in &plan.removals {
-            let due = removals.due().to_vec();
+            let mut due = removals.due().to_vec();
+            due.retain(|removal| !self.is_being_read(destination, &removal.name));
             if !due.is_empty() && self.is_open(destination) {
                 self.start(Task::Remove { job: job.name.clone(), destination: destination.clone(), removals: due });
             }
         }
     }
 
+    /// Whether it is sent to another destination just now.
+    fn is_being_read(&self, destination: &str, name: &str) -> bool {
+        let reads = |task: &Task| {
+            let Task::Copy { from, .. } = task else { return false };
+            from.iter().any(|source| source.destination == destination && source.name == name)
+        };
+        self.facts.running.iter().chain(&self.next.start).any(reads)
+    }
+
     fn copies(&mut self, job: &Job, plan: &Plan) {
         for copy in &plan.copies {
             let Some(target) = job.target(&copy.to) else { continue };
-            if !self.is_open(&copy.to) || !self.is_hour(target) {
+            let source = copy.from.first().and_then(|source| job.target(&source.destination));
+            if !self.is_open(&copy.to) || !self.is_hour(target) || source.is_some_and(|source| !self.is_hour(source)) {
                 continue;
             }
             self.start(Task::Copy {
@@ -311,7 +350,7 @@ impl Deciding<'_> {
         for target in &job.destinations {
             let name = &target.destination;
             let Some(facts) = self.facts.known.destinations.get(name) else { continue };
-            let due = verification(target, facts, owner);
+            let due = verification(target, facts, owner, self.now);
             let Some((at, copy)) = due else { continue };
             if !self.is_open(name) || !self.has_come(at) || !self.is_hour(target) {
                 continue;
@@ -326,7 +365,15 @@ impl Deciding<'_> {
     fn rehearsal(&mut self, job: &Job) {
         let Some(schedule) = &job.rehearse else { return };
         let known = self.facts.known;
-        let Some(copy) = newest_whole_at(known, job, |destination| self.is_open(destination)) else { return };
+        let now = self.now;
+        let fits = |target: &Target| self.is_open(&target.destination) && self.is_hour(target);
+        let Some(copy) = newest_whole_at(known, job, now, fits) else { return };
+        if let Some((_, retry)) = self.job(job).and_then(|facts| facts.rehearsal_retry) {
+            if self.has_come(retry) {
+                self.start(Task::Rehearse { job: job.name.clone(), copy });
+            }
+            return;
+        }
         let last = self.job(job).and_then(|facts| facts.rehearsed);
         // A clock that was put back does not put off the next one.
         let last = last.map(|started| LastRun { started: started.min(self.now), took: Duration::ZERO });
@@ -339,29 +386,47 @@ impl Deciding<'_> {
 }
 
 /// Which copy at a destination is verified next, and when.
-fn verification<'f>(target: &Target, facts: &'f DestinationFacts, owner: &JobFacts) -> Option<(Timestamp, &'f str)> {
-    let own: Vec<(&String, &Copy)> =
-        facts.copies.iter().filter(|(_, copy)| owner.owns(copy) && !copy.item.link && !copy.is_damaged()).collect();
+fn verification<'f>(
+    target: &Target,
+    facts: &'f DestinationFacts,
+    owner: &JobFacts,
+    now: Timestamp,
+) -> Option<(Timestamp, &'f str)> {
+    let is_hopeless = |copy: &Copy| {
+        copy.unchecked.as_ref().is_some_and(|unchecked| unchecked.0 <= now && later(unchecked.0, UNCHECKED) > now)
+    };
+    let is_fit = |copy: &Copy| owner.owns(copy) && !copy.item.link && !copy.is_damaged() && !is_hopeless(copy);
+    let own: Vec<&Copy> = facts.copies.iter().filter(|copy| is_fit(copy)).collect();
+    // A sound copy in place of a damaged one, once more if the damaged one was read later: only then can that go.
+    let twin =
+        facts.copies.iter().filter(|bad| bad.is_damaged() && !bad.item.link && !bad.item.pinned).find_map(|bad| {
+            let is_twin = |copy: &&&Copy| bad.archive().is_some() && copy.archive() == bad.archive();
+            let twin = own.iter().filter(is_twin).max_by_key(|copy| copy.verified)?;
+            (twin.is_whole() && twin.verified < bad.verified).then_some(twin)
+        });
+    if let Some(twin) = twin {
+        return Some((Timestamp::MIN, &twin.item.name));
+    }
     // What has just arrived, at once.
-    if let Some((name, copy)) = own.iter().find(|(_, copy)| copy.arrived.is_some() && copy.verified.is_none()) {
-        return Some((copy.arrived.unwrap_or_default(), name));
+    if let Some(copy) = own.iter().find(|copy| copy.arrived.is_some() && copy.verified.is_none()) {
+        return Some((copy.arrived.unwrap_or_default(), &copy.item.name));
     }
     // The newest one is what matters, however it came.
-    let newest = own.iter().filter(|(_, copy)| copy.is_whole()).max_by_key(|(_, copy)| copy.item.date);
-    if let Some((name, _)) = newest.filter(|(_, copy)| copy.verified.is_none()) {
-        return Some((Timestamp::MIN, name));
+    let newest = own.iter().filter(|copy| copy.is_whole()).max_by_key(|copy| copy.item.date);
+    if let Some(copy) = newest.filter(|copy| copy.verified.is_none()) {
+        return Some((Timestamp::MIN, &copy.item.name));
     }
     let every = target.verify_every?;
     // Archives that were there before Haul looked are verified one after the other, the newest first.
-    let unread = own.iter().filter(|(_, copy)| copy.verified.is_none());
+    let unread = own.iter().filter(|copy| copy.verified.is_none());
     let spacing = (every / (u32::try_from(own.len()).unwrap_or(u32::MAX).saturating_add(1))).max(SPACING);
-    let first = unread.max_by_key(|(_, copy)| copy.item.date).map(|(name, _)| {
+    let first = unread.max_by_key(|copy| copy.item.date).map(|copy| {
         let at = facts.verified.map_or(Timestamp::MIN, |verified| later(verified, spacing));
-        (at, name.as_str())
+        (at, copy.item.name.as_str())
     });
     let again = own
         .iter()
-        .filter_map(|(name, copy)| Some((later(copy.verified?, every), name.as_str())))
+        .filter_map(|copy| Some((later(copy.verified?, every), copy.item.name.as_str())))
         .min_by_key(|(at, _)| *at);
     [first, again].into_iter().flatten().min_by_key(|(at, _)| *at)
 }

@@ -1,15 +1,22 @@
 //! What is known of jobs, destinations and copies. The catalog keeps it, decisions are made from it.
 
+mod copies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{
+    SharedStr,
     inventory::{Called, Item},
     retention::{Candidate, Origin, Worth},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::copies::Copies;
 use crate::status::{CopyVerdict, Failure, Proof, RunStatus};
+
+/// Clocks of two machines may differ by so many seconds.
+const AHEAD: i64 = 3600;
 
 /// Everything that is known.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +33,8 @@ pub struct Known {
 pub struct JobFacts {
     /// Home Assistant's id of the instance that it backs up, if that has one.
     pub instance: Option<String>,
+    /// Since when it is known.
+    pub since: Option<Timestamp>,
     /// The archives that it made ([`Copy::archive`]) and that do not say of which instance they are.
     pub made: BTreeSet<String>,
     /// When its last backup began that was due or counts as such; by destinations that have schedules of their own as
@@ -43,6 +52,8 @@ pub struct JobFacts {
     pub rehearsed: Option<Timestamp>,
     /// Why it proved nothing.
     pub rehearsal_failure: Option<Failure>,
+    /// Rehearsals that failed in a row for a reason that may pass, and when the next is tried.
+    pub rehearsal_retry: Option<(u32, Timestamp)>,
     /// The last one that proved something.
     pub proven: Option<Proof>,
     /// What that one counted, for the next.
@@ -55,6 +66,8 @@ pub struct JobFacts {
 pub struct DestinationFacts {
     /// Its address, without secrets.
     pub address: String,
+    /// What else tells it from other places, such as the endpoint of a bucket.
+    pub identity: String,
     /// When it was last listed.
     pub listed: Option<Timestamp>,
     /// Something was done there since: the list is not up to date.
@@ -67,21 +80,31 @@ pub struct DestinationFacts {
     pub away: Option<(Timestamp, Failure)>,
     /// What went wrong there last, although it answers: since when, and what.
     pub trouble: Option<(Timestamp, Failure)>,
-    /// Failures in a row, of whatever was done there.
+    /// Failures to reach it, in a row.
     pub failures: u32,
     /// Nothing is tried there before.
     pub retry: Option<Timestamp>,
-    /// When a copy was last verified there.
+    /// Failures of whatever was done there, in a row, although it answered.
+    pub work_failures: u32,
+    /// Nothing but a look is tried there before.
+    pub rest: Option<Timestamp>,
+    /// When a copy that was there before Haul was last verified.
     pub verified: Option<Timestamp>,
     /// Free space, if it says so.
     pub free: Option<u64>,
     /// Nothing can be removed from here.
     pub append_only: bool,
-    /// Somebody agreed to remove as much as is due now.
-    pub consent: bool,
+    /// When something was last removed: what has come since then makes room for itself.
+    pub pruned: Option<Timestamp>,
+    /// Somebody agreed that these are removed.
+    pub agreed: BTreeSet<String>,
+    /// What was removed and may still be listed, by name.
+    pub removed: BTreeMap<String, Timestamp>,
+    /// Archives that somebody deleted here ([`Copy::archive`]): they are not sent here again.
+    pub deleted: BTreeSet<String>,
     /// What it holds, by name there.
     #[serde(skip)]
-    pub copies: BTreeMap<String, Copy>,
+    pub copies: Copies,
 }
 
 /// An archive that was put at a destination and is not listed yet.
@@ -99,7 +122,7 @@ impl JobFacts {
     /// Whether an archive is one of the job's: Haul made it of this instance, and no other machine sent it.
     pub fn owns(&self, copy: &Copy) -> bool {
         let made = || copy.archive().is_some_and(|archive| self.made.contains(&archive));
-        let own = copy.item.instance.as_ref().map_or_else(made, |own| Some(own) == self.instance.as_ref());
+        let own = copy.item.instance.as_ref().map_or_else(made, |own| Some(own.as_str()) == self.instance.as_deref());
         own && copy.item.arrival.is_none() && copy.item.made_by == Origin::Own
     }
 }
@@ -120,9 +143,16 @@ pub struct Copy {
     /// What that showed.
     #[serde(default)]
     pub verdict: Option<CopyVerdict>,
+    /// When it could not be checked, and why: without its key, for example.
+    #[serde(default)]
+    pub unchecked: Option<Box<(Timestamp, String)>>,
 }
 
 impl Copy {
+    fn texts(&mut self) -> impl Iterator<Item = &mut SharedStr> {
+        self.item.texts().chain(self.verdict.as_mut().map(|verdict| &mut verdict.sentence))
+    }
+
     /// What tells the archive from all others, wherever copies of it are; letters, digits and dashes. `None`: it does
     /// not say it.
     pub fn archive(&self) -> Option<String> {
@@ -148,6 +178,11 @@ impl Copy {
         } else {
             Worth::Whole
         }
+    }
+
+    /// Whether it says that it was made at a time that has not come: nothing is concluded from its age.
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        self.item.date.as_second() > now.as_second().saturating_add(AHEAD)
     }
 
     /// Whether it is known to be damaged.

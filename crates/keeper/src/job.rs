@@ -47,6 +47,8 @@ pub struct Target {
     pub schedules: Option<Vec<Schedule>>,
     /// How long a verified copy is believed; nothing: it is verified after its arrival only.
     pub verify_every: Option<Duration>,
+    /// After the first time, each verification reads a tenth of a copy, another one each time.
+    pub by_samples: bool,
     /// Bytes a second to and from there.
     pub limit: Option<u64>,
     /// The hours in which copies are sent, verified and repaired; a backup is made whenever it is due.
@@ -58,6 +60,8 @@ pub struct Target {
 pub struct Making {
     /// The file with the encryption key; nothing: not encrypted.
     pub password_file: Option<PathBuf>,
+    /// Files with keys of earlier archives.
+    pub earlier_password_files: Vec<PathBuf>,
     /// The backup's name in Home Assistant.
     pub title: Option<String>,
     /// Patterns of what is left out.

@@ -1,16 +1,24 @@
 //! What a task's end teaches: a pure change of what is known, the line that the history keeps, and the events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use engine::inventory::Item;
 use jiff::Timestamp;
 
 use crate::{
     decide,
-    facts::{Arrival, Copy, DestinationFacts, Known},
+    facts::{Arrival, Copies, Copy, DestinationFacts, Known},
     status::{Ending, Event, Failure, Level, RunStatus},
-    task::{Arrived, Found, Outcome, Task},
+    task::{Arrived, Found, Migrate, Outcome, Restore, Task},
 };
+
+/// A rehearsal that failed for a reason that may pass is tried again so often before it counts as one that proved
+/// nothing.
+const REHEARSAL_RETRIES: u32 = 3;
+/// So many deletions are remembered for each destination.
+const MOST_DELETED: usize = 500;
+/// What was removed may be listed for so long.
+const STILL_LISTED: Duration = Duration::from_hours(24);
 
 /// What follows from a task's end.
 pub(crate) struct Learned {
@@ -29,6 +37,7 @@ pub(crate) fn touched(task: &Task, outcome: &Outcome) -> Vec<String> {
             Task::Copy { from, to, .. } => {
                 from.iter().map(|source| &source.destination).chain([&to.destination]).cloned().collect()
             }
+            Task::Restore(_) => Vec::new(),
             _ => task.destination().map(str::to_owned).into_iter().collect(),
         },
     }
@@ -69,11 +78,16 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
         }
         Task::Copy { job, to, from, .. } => {
             let facts = known.destinations.entry(to.destination.clone()).or_default();
-            if at_destination(facts, outcome, now) {
+            let is_sent = matches!(outcome.found, Found::Sent(_));
+            if at_destination(facts, outcome, now) && is_sent {
                 events.push(event(task, outcome, now, "copy"));
+            } else if outcome.ending == Ending::Done {
+                // Should the list never show it, that is no reason to ask all the time.
+                facts.rest = Some(decide::retry_destination(now, 4));
             }
+            // That it equals its source does not say that the source is as it was when it was read.
             if let Found::Sent(arrived) = &outcome.found {
-                note_arrival(facts, arrived, job, now);
+                note_arrival(facts, &Arrived { compared: false, ..arrived.clone() }, job, now);
             }
             touch(facts, now);
             // A source that can't be read may be gone.
@@ -83,21 +97,44 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
         }
         Task::Remove { destination, .. } => {
             let facts = known.destinations.entry(destination.clone()).or_default();
-            if at_destination(facts, outcome, now) {
+            let is_nothing = matches!(&outcome.found, Found::Removed(names) if names.is_empty());
+            if at_destination(facts, outcome, now) && !is_nothing {
                 events.push(event(task, outcome, now, "remove"));
+            }
+            if is_nothing {
+                facts.rest = Some(decide::retry_destination(now, u32::MAX));
             }
             remove(facts, outcome, now);
         }
         Task::Delete { copy } => {
             events.push(event(task, outcome, now, "delete"));
-            remove(known.destinations.entry(copy.destination.clone()).or_default(), outcome, now);
+            let facts = known.destinations.entry(copy.destination.clone()).or_default();
+            if matches!(outcome.found, Found::Removed(_)) {
+                let archive = facts.copies.get(&copy.name).and_then(Copy::archive);
+                facts.deleted.extend(archive);
+                while facts.deleted.len() > MOST_DELETED {
+                    facts.deleted.pop_first();
+                }
+            }
+            remove(facts, outcome, now);
         }
         Task::Verify { copy, .. } => {
             let facts = known.destinations.entry(copy.destination.clone()).or_default();
-            at_destination(facts, outcome, now);
-            if let (Found::Verified(verdict), Some(known)) = (&outcome.found, facts.copies.get_mut(&copy.name)) {
-                (known.verified, known.arrived, known.verdict) = (Some(now), None, Some(verdict.clone()));
-                facts.verified = Some(now);
+            // A copy that can't be checked with the job's key says nothing of the destination.
+            let is_about_copy = outcome.ending == Ending::Failed && !outcome.passes;
+            if !is_about_copy {
+                at_destination(facts, outcome, now);
+            }
+            let Some(known) = facts.copies.get_mut(&copy.name) else { return Learned { run, events } };
+            if is_about_copy {
+                known.unchecked = Some(Box::new((now, outcome.message.clone())));
+            }
+            if let Found::Verified(verdict) = &outcome.found {
+                if known.arrived.is_none() && known.verified.is_none() {
+                    facts.verified = Some(now);
+                }
+                (known.verified, known.arrived, known.unchecked) = (Some(now), None, None);
+                known.verdict = Some(verdict.clone());
                 if !verdict.whole {
                     events.push(event(task, outcome, now, "verify"));
                 }
@@ -105,8 +142,11 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
         }
         Task::Rehearse { job, .. } => {
             let facts = known.jobs.entry(job.clone()).or_default();
-            if outcome.ending != Ending::Cancelled {
-                facts.rehearsed = Some(started);
+            let failures = facts.rehearsal_retry.map_or(0, |(failures, _)| failures);
+            if outcome.ending == Ending::Failed && outcome.passes && failures < REHEARSAL_RETRIES {
+                facts.rehearsal_retry = Some((failures + 1, decide::retry_rehearsal(now, failures + 1)));
+            } else if outcome.ending != Ending::Cancelled {
+                (facts.rehearsed, facts.rehearsal_retry) = (Some(started), None);
             }
             facts.rehearsal_failure = outcome.failure().or(facts.rehearsal_failure.take());
             if let Found::Proved { proof, counts } = &outcome.found {
@@ -116,6 +156,29 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             if outcome.ending != Ending::Failed {
                 events.push(event(task, outcome, now, "rehearse"));
             }
+        }
+        Task::Restore(Restore { copy, into, .. }) => {
+            let said = event(task, outcome, now, "restore");
+            events.push(match outcome.ending {
+                Ending::Done | Ending::Incomplete => said,
+                Ending::Cancelled => Event {
+                    message: format!("the restore of {} into {into} was stopped; nothing was changed", copy.name),
+                    ..said
+                },
+                Ending::Failed => {
+                    Event { message: format!("{} was not restored into {into}: {}", copy.name, said.message), ..said }
+                }
+            });
+        }
+        Task::Migrate(Migrate { to, .. }) => {
+            let said = event(task, outcome, now, "migrate");
+            events.push(if outcome.ending == Ending::Failed {
+                let look = format!("open {to} and see what is there before you begin again");
+                let message = format!("the move to {to} failed: {}", said.message);
+                Event { message, hint: said.hint.clone().or(Some(look)), ..said }
+            } else {
+                said
+            });
         }
         Task::Pin { copy, .. } => {
             let facts = known.destinations.entry(copy.destination.clone()).or_default();
@@ -175,6 +238,8 @@ fn touch(facts: &mut DestinationFacts, now: Timestamp) {
 
 fn note_arrival(facts: &mut DestinationFacts, arrived: &Arrived, job: &str, now: Timestamp) {
     facts.trouble = None;
+    // What had this name before may have been removed.
+    facts.removed.remove(&arrived.name);
     let arrival = Arrival { at: now, compared: arrived.compared, job: Some(job.to_owned()) };
     facts.arrivals.insert(arrived.name.clone(), arrival);
 }
@@ -183,8 +248,8 @@ fn note_arrival(facts: &mut DestinationFacts, arrived: &Arrived, job: &str, now:
 fn at_destination(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestamp) -> bool {
     match outcome.failure() {
         Some(failure) => {
-            facts.failures = facts.failures.saturating_add(1);
-            facts.retry = Some(decide::retry_destination(now, facts.failures));
+            facts.work_failures = facts.work_failures.saturating_add(1);
+            facts.rest = Some(decide::retry_destination(now, facts.work_failures));
             let since = facts.trouble.as_ref().map_or(now, |(since, _)| *since);
             facts.trouble = Some((since, failure));
             touch(facts, now);
@@ -192,11 +257,11 @@ fn at_destination(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestam
         }
         None if outcome.ending == Ending::Cancelled => {
             // Somebody stopped it; it is not begun again at once.
-            facts.retry = Some(decide::retry_destination(now, u32::MAX));
+            facts.rest = Some(decide::retry_destination(now, u32::MAX));
             false
         }
         None => {
-            (facts.failures, facts.trouble) = (0, None);
+            (facts.work_failures, facts.rest, facts.trouble) = (0, None, None);
             true
         }
     }
@@ -208,17 +273,17 @@ fn look(facts: &mut DestinationFacts, outcome: &Outcome, started: Timestamp, now
     if let Found::Listed { address, items, free, append_only } = &outcome.found {
         let arrivals = std::mem::take(&mut facts.arrivals);
         let before = std::mem::take(&mut facts.copies);
-        facts.copies = items
-            .iter()
-            .map(|(item, modified)| (item.name.clone(), found(item, *modified, &before, &arrivals)))
-            .collect();
+        facts.copies = items.iter().map(|(item, modified)| found(item, *modified, &before, &arrivals)).collect();
         for (name, arrival) in &arrivals {
             let copy = facts.copies.get(name).filter(|copy| copy.item.instance.is_none());
             made.extend(arrival.job.clone().zip(copy.and_then(Copy::archive)));
         }
         // What arrived and is not listed yet, as at stores whose lists are late, is looked for the next time.
-        facts.arrivals = arrivals.into_iter().filter(|(name, _)| !facts.copies.contains_key(name)).collect();
+        facts.arrivals = arrivals.into_iter().filter(|(name, _)| !facts.copies.contains(name)).collect();
         facts.arrivals.retain(|_, arrival| now.as_second() - arrival.at.as_second() < 86_400);
+        facts.removed.retain(|name, at| {
+            facts.copies.contains(name) && now.as_second() - at.as_second() < STILL_LISTED.as_secs() as i64
+        });
         (facts.address, facts.free, facts.append_only) = (address.clone(), *free, *append_only);
         // What arrived while it was listed may be missing.
         facts.stale = facts.changed.is_some_and(|changed| changed > started);
@@ -236,18 +301,14 @@ fn look(facts: &mut DestinationFacts, outcome: &Outcome, started: Timestamp, now
 }
 
 /// A listed archive, with what was known of it if it is still the same.
-fn found(
-    item: &Item,
-    modified: Option<Timestamp>,
-    before: &BTreeMap<String, Copy>,
-    arrivals: &BTreeMap<String, Arrival>,
-) -> Copy {
-    let mut copy = Copy { item: item.clone(), modified, arrived: None, verified: None, verdict: None };
+fn found(item: &Item, modified: Option<Timestamp>, before: &Copies, arrivals: &BTreeMap<String, Arrival>) -> Copy {
+    let mut copy = Copy { item: item.clone(), modified, arrived: None, verified: None, verdict: None, unchecked: None };
     let same = |old: &&Copy| old.item.size == item.size && old.modified == modified && old.archive() == copy.archive();
     if let Some(old) = before.get(&item.name).filter(same) {
         (copy.arrived, copy.verified, copy.verdict) = (old.arrived, old.verified, old.verdict.clone());
+        copy.unchecked.clone_from(&old.unchecked);
     }
-    if let Some(Arrival { at, compared, .. }) = arrivals.get(&item.name) {
+    if let Some(Arrival { at, compared, .. }) = arrivals.get(item.name.as_str()) {
         // The same bytes as were made, whatever was there under this name before.
         (copy.arrived, copy.verified, copy.verdict) =
             if *compared { (None, Some(*at), None) } else { (Some(*at), None, None) };
@@ -259,8 +320,10 @@ fn remove(facts: &mut DestinationFacts, outcome: &Outcome, now: Timestamp) {
     if let Found::Removed(names) = &outcome.found {
         for name in names {
             facts.copies.remove(name);
+            facts.agreed.remove(name);
+            facts.pruned = Some(now);
+            facts.removed.insert(name.clone(), now);
         }
-        facts.consent = false;
     }
     touch(facts, now);
 }
@@ -280,6 +343,7 @@ fn event(task: &Task, outcome: &Outcome, now: Timestamp, kind: &str) -> Event {
         destination: task.destination().map(str::to_owned),
         message: outcome.message.clone(),
         hint: outcome.hint.clone(),
+        problem: None,
     }
 }
 

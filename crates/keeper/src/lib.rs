@@ -4,7 +4,7 @@
 //! Decisions are pure functions of facts and a given clock: [`schedule`] and [`due`] say when, [`sync`] says what each
 //! destination lacks and has too much, [`decide`] says what to do next. [`service`] does that, [`learn`] draws the
 //! conclusions, [`catalog`] keeps them, and [`overview`] shows them: command line, page and [`metrics`] show a
-//! [`status::Status`].
+//! [`status::Status`]. [`notices`] says who is to be told what.
 
 pub mod catalog;
 pub mod decide;
@@ -13,6 +13,8 @@ pub mod facts;
 pub mod job;
 mod learn;
 pub mod metrics;
+pub mod notices;
+mod over;
 mod overview;
 pub mod schedule;
 pub mod service;

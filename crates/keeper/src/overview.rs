@@ -1,19 +1,23 @@
 //! What is known, as everybody is shown it: pure functions of facts and the clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use engine::{Phase, inventory::Called, retention::Origin};
+use engine::{Phase, SharedStr, inventory::Called, retention::Origin};
 use jiff::{Timestamp, ToSpan, Zoned, civil::Date};
 
 use crate::{
     facts::{Copy, DestinationFacts, Known},
-    job::Job,
+    job::{Job, Target},
+    learn,
     settings::{RunningTask, Settings},
     status::{
-        ArchiveStatus, ConfigurationStatus, CopyStatus, Day, DestinationStatus, Ending, Event, JobStatus, Level,
-        Problem, Running, Status,
+        ArchiveStatus, ConfigurationStatus, CopyStatus, Day, DestinationStatus, Ending, Failure, JobStatus, Level,
+        PROBLEM_KINDS, Problem, RunStatus, Running, Status,
     },
-    sync::{Plan, Removals},
+    sync::{Plan, Removals, Waits},
     task::Task,
     words,
 };
@@ -29,6 +33,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) running: &'a BTreeMap<i64, RunningTask>,
     pub(crate) next: &'a BTreeMap<String, Timestamp>,
     pub(crate) unwritten: Option<&'a str>,
+    pub(crate) unreached: &'a BTreeMap<String, Failure>,
     pub(crate) version: &'a str,
     pub(crate) now: &'a Zoned,
 }
@@ -48,9 +53,14 @@ impl Facts<'_> {
                 facts
                     .copies
                     .iter()
-                    .filter(move |(_, copy)| !copy.item.link && owner.is_some_and(|owner| owner.owns(copy)))
-                    .map(move |(name, copy)| (destination.as_str(), name.as_str(), copy))
+                    .filter(move |copy| !copy.item.link && owner.is_some_and(|owner| owner.owns(copy)))
+                    .map(move |copy| (destination.as_str(), copy.item.name.as_str(), copy))
             })
+    }
+
+    /// Its whole copies. One that is dated ahead, as after a clock was wrong, says nothing of how old backups are.
+    fn whole<'s>(&'s self, job: &'s Job) -> impl Iterator<Item = (&'s str, &'s str, &'s Copy)> {
+        self.copies(job).filter(|(_, _, copy)| copy.is_whole() && !copy.is_ahead(self.at()))
     }
 
     fn removals<'s>(&'s self, destination: &'s str) -> impl Iterator<Item = &'s Removals> {
@@ -64,10 +74,7 @@ impl Facts<'_> {
 
 /// Everything at a glance. `since` says since when each problem exists.
 pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> Status {
-    let mut problems = problems(facts);
-    for problem in &mut problems {
-        problem.since = since.get(&problem.key).copied().unwrap_or(problem.since);
-    }
+    let problems = problems_since(facts, since);
     let jobs: Vec<JobStatus> = facts.settings.jobs.iter().map(|job| self::job(facts, job, &problems)).collect();
     let destinations =
         facts.known.destinations.iter().map(|(name, known)| destination(facts, name, known, &problems)).collect();
@@ -79,7 +86,10 @@ pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> 
         several => match several.iter().filter(|job| job.level > Level::Ok).collect::<Vec<_>>()[..] {
             [] => format!("All {} jobs are safe", several.len()),
             [one] => format!("{}: {}", one.name, one.headline),
-            [first, ..] => format!("Several jobs need a look, first of all {}: {}", first.name, first.headline),
+            [first, ..] => {
+                let worst = several.iter().rev().max_by_key(|job| job.level).unwrap_or(first);
+                format!("Several jobs need a look, first of all {}: {}", worst.name, worst.headline)
+            }
         },
     };
     let configuration = facts.settings.configuration.clone();
@@ -90,6 +100,7 @@ pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> 
         headline,
         jobs,
         destinations,
+        running: running_for(facts, None),
         problems,
         configuration: configuration.unwrap_or(ConfigurationStatus { path: String::new(), problem: None }),
     }
@@ -97,16 +108,13 @@ pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> 
 
 fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
     let known = facts.known.jobs.get(&job.name).cloned().unwrap_or_default();
-    let whole: Vec<_> = facts.copies(job).filter(|(_, _, copy)| copy.is_whole()).collect();
+    let whole: Vec<_> = facts.whole(job).collect();
     let newest_whole = whole.iter().map(|(_, _, copy)| copy.item.date).max();
     let newest: Vec<_> = whole.iter().filter(|(_, _, copy)| Some(copy.item.date) == newest_whole).collect();
     let verified = newest.iter().filter(|(_, _, copy)| copy.verified.is_some()).count();
-    let running: Vec<Running> = facts
-        .running
-        .iter()
-        .filter(|(_, running)| running.task.job() == Some(&job.name))
-        .map(|(id, running)| self::running(*id, running))
-        .collect();
+    let is_away = |name: &str| facts.known.destinations.get(name).is_some_and(|known| known.away.is_some());
+    let away = newest.iter().filter(|(destination, _, _)| is_away(destination)).count();
+    let running = running_for(facts, Some(&job.name));
     let next = facts.next.get(&job.name).copied().filter(|_| !job.paused);
     let worst = problems.iter().filter(|problem| problem.job.as_deref() == Some(&job.name)).max_by_key(|p| p.level);
     let when = match (job.paused, next) {
@@ -117,8 +125,9 @@ fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
     let copies = match (newest_whole, newest.len()) {
         (None, _) => None,
         (Some(date), count) => Some(format!(
-            "{}, newest {}{}",
+            "{}{}, newest {}{}",
             words::count(count, "whole copy", "whole copies"),
+            if away > 0 { format!(", {away} of them out of reach") } else { String::new() },
             words::ago(date, facts.at()),
             match (verified, count) {
                 (0, _) => String::new(),
@@ -150,6 +159,7 @@ fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
         next,
         last: known.last.clone(),
         newest_whole,
+        newest_size: newest.iter().map(|(_, _, copy)| copy.item.size).max(),
         copies_of_newest: newest.len(),
         verified_of_newest: verified,
         proven: known.proven.clone(),
@@ -184,6 +194,17 @@ fn days(facts: &Facts<'_>, job: &Job) -> Vec<Day> {
     .collect()
 }
 
+/// What runs for a job, or for none that there is.
+fn running_for(facts: &Facts<'_>, job: Option<&str>) -> Vec<Running> {
+    let known = |name: &&str| facts.settings.jobs.iter().any(|job| job.name == *name);
+    facts
+        .running
+        .iter()
+        .filter(|(_, running)| running.task.job().filter(known) == job)
+        .map(|(id, task)| running(*id, task))
+        .collect()
+}
+
 fn running(id: i64, running: &RunningTask) -> Running {
     let (task, progress) = (&running.task, &running.progress);
     let seconds = progress.running().as_secs_f64();
@@ -193,9 +214,13 @@ fn running(id: i64, running: &RunningTask) -> Running {
         store::retry::Pause::Retry(reason) => format!("{reason}; trying again"),
         store::retry::Pause::Answer => "everything is sent; waiting for the answer".to_owned(),
     });
-    let doing = waiting.or_else(|| progress.standstill()).unwrap_or_else(|| match (task, progress.phase()) {
-        (_, Phase::Planning) if matches!(task, Task::Backup { .. }) => "scanning".to_owned(),
-        (Task::Backup { .. }, Phase::Measuring) => "measuring".to_owned(),
+    let step = progress.step();
+    // Figures of what came before say nothing of it.
+    let (done, total, rate) = if step.is_some() { (0, 0, 0) } else { (done, total, rate) };
+    let named = step.clone().or(waiting).or_else(|| progress.standstill());
+    let doing = named.unwrap_or_else(|| match (task, progress.phase()) {
+        (_, Phase::Planning) if matches!(task, Task::Backup { .. } | Task::Migrate(_)) => "scanning".to_owned(),
+        (Task::Backup { .. } | Task::Migrate(_), Phase::Measuring) => "measuring".to_owned(),
         (Task::Backup { .. }, Phase::Finishing) => "finishing the copies".to_owned(),
         (Task::Backup { .. }, _) => "backing up".to_owned(),
         (Task::Look { .. }, _) => "looking at what is there".to_owned(),
@@ -203,6 +228,8 @@ fn running(id: i64, running: &RunningTask) -> Running {
         (Task::Remove { .. } | Task::Delete { .. }, _) => "removing".to_owned(),
         (Task::Verify { .. }, _) => "checking a copy".to_owned(),
         (Task::Rehearse { .. }, _) => "restoring for a test".to_owned(),
+        (Task::Restore(_), _) => "restoring".to_owned(),
+        (Task::Migrate(migrate), _) => format!("sending to {}", migrate.to),
         (Task::Pin { .. }, _) => "protecting".to_owned(),
     });
     Running {
@@ -217,13 +244,13 @@ fn running(id: i64, running: &RunningTask) -> Running {
         total,
         rate,
         left: (rate > 0 && total > done).then(|| (total - done) / rate),
-        limited_by: matches!(task, Task::Backup { .. } | Task::Copy { .. })
+        limited_by: (step.is_none() && matches!(task, Task::Backup { .. } | Task::Copy { .. } | Task::Migrate(_)))
             .then(|| progress.limited_by(true).as_str().to_owned()),
     }
 }
 
 fn destination(facts: &Facts<'_>, name: &str, known: &DestinationFacts, problems: &[Problem]) -> DestinationStatus {
-    let own: Vec<&Copy> = known.copies.values().filter(|copy| copy.item.made_by != Origin::Unknown).collect();
+    let own: Vec<&Copy> = known.copies.iter().filter(|copy| copy.item.made_by != Origin::Unknown).collect();
     let whole = own.iter().filter(|copy| copy.is_whole());
     let worst = problems.iter().filter(|problem| problem.destination.as_deref() == Some(name)).max_by_key(|p| p.level);
     let headline = match (&known.away, worst, known.listed) {
@@ -260,6 +287,25 @@ fn destination(facts: &Facts<'_>, name: &str, known: &DestinationFacts, problems
     }
 }
 
+/// When the first job that is not overdue yet will be.
+pub(crate) fn overdue_next(facts: &Facts<'_>) -> Option<Timestamp> {
+    let at = facts.settings.jobs.iter().filter(|job| !job.paused).filter_map(|job| {
+        let newest = facts.whole(job).map(|(_, _, copy)| copy.item.date).max();
+        let since = newest.or(facts.known.jobs.get(&job.name)?.since)?;
+        since.checked_add(job.overdue_after.saturating_add(Duration::from_secs(1))).ok()
+    });
+    at.filter(|at| *at > facts.at()).min()
+}
+
+/// What is wrong now, the worst first, and since when.
+pub(crate) fn problems_since(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> Vec<Problem> {
+    let mut problems = problems(facts);
+    for problem in &mut problems {
+        problem.since = since.get(&problem.key).copied().unwrap_or(problem.since);
+    }
+    problems
+}
+
 /// What is wrong now, the worst first.
 pub(crate) fn problems(facts: &Facts<'_>) -> Vec<Problem> {
     let mut all = Problems { facts, all: Vec::new() };
@@ -284,6 +330,7 @@ impl Problems<'_> {
         what: &str,
         (message, hint): (String, Option<String>),
     ) {
+        debug_assert!(PROBLEM_KINDS.contains(&kind), "{kind} is listed");
         let parts = [kind, job.unwrap_or_default(), destination.unwrap_or_default(), what];
         self.all.push(Problem {
             key: parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":"),
@@ -307,15 +354,33 @@ impl Problems<'_> {
             let message = format!("Haul can't write down what it does: {reason}");
             self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));
         }
+        for (channel, failure) in self.facts.unreached {
+            let message = format!("Messages to {channel:?} do not arrive: {}", failure.message);
+            self.add(("notify-failed", Level::Warning), (None, None), channel, (message, failure.hint.clone()));
+        }
     }
 
     fn job(&mut self, job: &Job) {
+        // Whoever paused it knows that nothing is done for it.
+        if job.paused {
+            return;
+        }
         let facts = self.facts;
         let known = facts.known.jobs.get(&job.name).cloned().unwrap_or_default();
         let of = (Some(job.name.as_str()), None);
-        let newest = facts.copies(job).filter(|(_, _, copy)| copy.is_whole()).map(|(_, _, copy)| copy.item.date).max();
-        if let Some(last) = known.last.as_ref().filter(|_| known.failures > 0) {
+        let newest = facts.whole(job).map(|(_, _, copy)| copy.item.date).max();
+        let is_running = facts
+            .running
+            .values()
+            .any(|running| matches!(running.task, Task::Backup { .. }) && running.task.job() == Some(&job.name));
+        // What ended with the program is begun again at once, and no reason to worry anybody.
+        let goes_on = |last: &RunStatus| {
+            let is_due = known.retry.as_ref().is_some_and(|(at, _)| *at <= facts.at());
+            last.message == learn::was_stopped().message && (is_running || is_due)
+        };
+        if let Some(last) = known.last.as_ref().filter(|last| known.failures > 0 && !goes_on(last)) {
             let again = match &known.retry {
+                _ if is_running => "Haul is trying again".to_owned(),
                 Some((retry, _)) => format!("Haul tries again at {}", words::moment(*retry, facts.now)),
                 None => "Haul does not try again before the next time it is due".to_owned(),
             };
@@ -326,25 +391,67 @@ impl Problems<'_> {
             let texts = (last.message.clone(), last.hint.clone());
             self.add(("incomplete", Level::Warning), of, "", texts);
         }
-        if job.paused {
-            return;
-        }
-        if let Some(newest) = newest
-            && facts.at().duration_since(newest).as_secs()
-                > i64::try_from(job.overdue_after.as_secs()).unwrap_or(i64::MAX)
+        let longest = i64::try_from(job.overdue_after.as_secs()).unwrap_or(i64::MAX);
+        if let Some(since) = newest.or(known.since)
+            && facts.at().duration_since(since).as_secs() > longest
         {
-            let message = format!("The newest whole backup is from {}", words::ago(newest, facts.at()));
+            let message = match newest {
+                Some(newest) => format!("The newest whole backup is from {}", words::ago(newest, facts.at())),
+                None => format!("There is no whole backup, {} after the job began", words::length(longest)),
+            };
             let hint = "see why newer ones failed, or make one now".to_owned();
             self.add(("overdue", Level::Error), of, "", (message, Some(hint)));
         }
+        let is_listed = |target: &Target| {
+            let place = facts.known.destinations.get(&target.destination);
+            // What arrived and is not listed yet may be all that there is. That it is away or looked at again says nothing
+            // new.
+            place.is_some_and(|place| place.listed.is_some() && place.arrivals.is_empty())
+        };
+        let was_made = known.last.as_ref().filter(|last| matches!(last.ending, Ending::Done | Ending::Incomplete));
+        if let Some(last) = was_made
+            && job.destinations.iter().all(is_listed)
+            && facts.copies(job).next().is_none()
+        {
+            let made = words::ago(last.started, facts.at());
+            let message = format!("No destination holds a backup any more; the last one was made {made}");
+            let hint = "see what became of the destinations, and make a backup now".to_owned();
+            self.add(("no-backup", Level::Error), of, "", (message, Some(hint)));
+        }
         if let Some(failure) = &known.rehearsal_failure {
+            let level = if known.rehearsal_retry.is_some() { Level::Warning } else { Level::Error };
             let message = format!("The last rehearsal did not prove that the backup restores: {}", failure.message);
-            self.add(("not-proven", Level::Error), of, "", (message, failure.hint.clone()));
+            self.add(("not-proven", level), of, "", (message, failure.hint.clone()));
         }
         for blocked in facts.plans.get(&job.name).iter().flat_map(|plan| &plan.blocked) {
             let place = (of.0, Some(blocked.destination.as_str()));
             let texts = (blocked.to_string(), Some(blocked.why.hint().to_owned()));
             self.add(("blocked", Level::Warning), place, &blocked.archive, texts);
+        }
+        for (destination, name, copy) in facts.copies(job) {
+            if let Some((_, why)) = copy.unchecked.as_deref() {
+                let message = format!("{name} at {destination} can't be checked: {why}");
+                let hint = "it was made with another key, perhaps: `haul verify` with that key checks it";
+                self.add(
+                    ("unchecked", Level::Warning),
+                    (of.0, Some(destination)),
+                    name,
+                    (message, Some(hint.to_owned())),
+                );
+            }
+        }
+        let shared = job
+            .destinations
+            .iter()
+            .filter(|target| facts.removals(&target.destination).any(|removals| removals.waits == Some(Waits::Shared)));
+        for target in shared {
+            let name = target.destination.as_str();
+            let message = format!(
+                "Old backups stay at {name}: another job of this Home Assistant, or another destination of this job, \
+                 keeps its backups at the same place, and each would remove what the other keeps"
+            );
+            let hint = "use one job and one destination for one place".to_owned();
+            self.add(("shared", Level::Warning), (of.0, Some(name)), "", (message, Some(hint)));
         }
         // Damage that another copy makes good is repaired, and no reason to worry.
         let sound: BTreeSet<_> = facts
@@ -356,7 +463,7 @@ impl Problems<'_> {
         for (destination, name, copy) in damaged {
             let elsewhere = copy.archive().is_some_and(|archive| sound.contains(&archive));
             let level = if elsewhere { Level::Warning } else { Level::Error };
-            let why = copy.verdict.as_ref().map(|verdict| verdict.sentence.clone()).or(copy.item.problem.clone());
+            let why = copy.verdict.as_ref().map(|verdict| verdict.sentence.as_str()).or(copy.item.problem.as_deref());
             let message = format!("{name} at {destination} is damaged: {}", why.unwrap_or_default());
             let hint = if elsewhere {
                 "Haul replaces it with a sound copy".to_owned()
@@ -387,42 +494,12 @@ impl Problems<'_> {
                 "{} would be removed from {name} at once, which is more than usual",
                 words::count(waiting, "backup", "backups")
             );
-            let hint = format!("look at them, and agree if that is right: `haul prune {name}` removes them as well");
+            let hint =
+                "look at them on the page, and agree there if that is right; `most_removals` of the job says how \
+                        many may go unasked"
+                    .to_owned();
             self.add(("removals-wait", Level::Warning), of, "", (message, Some(hint)));
         }
-    }
-}
-
-/// The event that says that a problem is over.
-pub(crate) fn over(key: &str, at: Timestamp) -> Event {
-    let mut parts = key.split(':');
-    let kind = parts.next().unwrap_or_default();
-    let what = match kind {
-        "backup-failed" => "Backups succeed again",
-        "overdue" => "There is a recent whole backup again",
-        "destination-away" => "The destination can be reached again",
-        "copy-damaged" => "The damaged copy is gone or replaced",
-        "not-proven" => "A rehearsal proved again that the backup restores",
-        "configuration" => "The configuration is in order again",
-        _ => "A problem is over",
-    };
-    let rest: Vec<&str> = parts.collect();
-    let (job, destination) = match kind {
-        "destination-away" | "trouble" | "removals-wait" => (None, rest.first()),
-        _ => (rest.first(), rest.get(1)),
-    };
-    Event {
-        id: 0,
-        at,
-        level: Level::Ok,
-        kind: format!("{kind}-over"),
-        job: job.map(|job| (*job).to_owned()),
-        destination: destination.map(|destination| (*destination).to_owned()),
-        message: match rest.first() {
-            Some(of) => format!("{what}: {of}"),
-            None => what.to_owned(),
-        },
-        hint: None,
     }
 }
 
@@ -430,7 +507,9 @@ pub(crate) fn over(key: &str, at: Timestamp) -> Event {
 pub(crate) fn archives(facts: &Facts<'_>, notes: &BTreeMap<String, String>) -> Vec<ArchiveStatus> {
     let mut all: BTreeMap<String, ArchiveStatus> = BTreeMap::new();
     for (destination, known) in &facts.known.destinations {
-        for (name, copy) in &known.copies {
+        let shared = SharedStr::from(destination.as_str());
+        for copy in &known.copies {
+            let name = &copy.item.name;
             // What says nothing of itself is its own.
             let id = copy.archive().unwrap_or_else(|| format!("{destination}--{name}"));
             let archive = all.entry(id.clone()).or_insert_with(|| ArchiveStatus {
@@ -444,7 +523,7 @@ pub(crate) fn archives(facts: &Facts<'_>, notes: &BTreeMap<String, String>) -> V
                 archive.item = copy.item.clone();
             }
             archive.copies.push(CopyStatus {
-                destination: destination.clone(),
+                destination: shared.clone(),
                 name: name.clone(),
                 size: copy.item.size,
                 verified: copy.verified,

@@ -4,30 +4,41 @@
 //! (a thread for each), hands each outcome to [`Service::finish`], and calls `step` again then, at the moment that it
 //! named, and after every order.
 
+mod orders;
+mod problems;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use engine::Progress;
+use engine::{Progress, samples::Samples};
 use jiff::{Timestamp, Zoned};
 use store::Cancellation;
 
 use crate::{
     catalog::{Catalog, CatalogError},
     decide::{self, Facts},
-    facts::{Copy, DestinationFacts, Known},
+    facts::{Copies, DestinationFacts, Known},
+    job::Job,
     learn::{self, Learned},
+    metrics::{self, Counters},
+    notices::{Due, Notice, Told},
     overview,
     settings::{RunningTask, Settings},
-    status::{ArchiveStatus, ConfigurationStatus, Event, Failure, RunStatus, Status, TaskKind},
+    status::{ArchiveStatus, ConfigurationStatus, Event, Failure, Level, RunStatus, Status, TaskKind},
     sync::{self, Plan},
-    task::{Location, Outcome, Task},
+    task::{Found, Outcome, Task},
 };
+
+pub use self::orders::Order;
 
 /// A backup that was cut off by the end of the program is begun again at once so many times in a row; after that it
 /// waits as after any failure, because it may be what ends the program.
 const AT_ONCE: u32 = 3;
+
+/// Of what happened, a channel is told so much at once.
+const MOST_NEWS: usize = 50;
 
 /// A task that is to be carried out now.
 pub struct Started {
@@ -36,65 +47,29 @@ pub struct Started {
     /// What to do.
     pub task: Task,
     /// What is known of the copies at a destination that is to be listed, or from which some go.
-    pub before: BTreeMap<String, Copy>,
+    pub before: Copies,
+    /// The destination was never listed.
+    pub is_new: bool,
     /// What the job's last rehearsal counted.
     pub counts: Option<serde_json::Value>,
+    /// How a copy is verified.
+    pub sampling: Sampling,
     /// For whoever watches.
     pub progress: Arc<Progress>,
     /// Ends it.
     pub cancel: Cancellation,
 }
 
-/// What somebody wants.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Order {
-    /// A backup now.
-    BackUp {
-        /// Of this job.
-        job: String,
-    },
-    /// Every destination is looked at now.
-    Sync,
-    /// A task ends.
-    Cancel {
-        /// Its number.
-        run: i64,
-    },
-    /// A copy is read and checked.
-    Verify(Location),
-    /// A copy is restored for a test; nothing: the newest whole one of the job.
-    Rehearse {
-        /// The job.
-        job: String,
-        /// The copy.
-        copy: Option<Location>,
-    },
-    /// A copy is protected from removal, or no longer.
-    Pin {
-        /// The copy.
-        copy: Location,
-        /// Whether it is to be protected.
-        pinned: bool,
-    },
-    /// A copy is removed.
-    Delete {
-        /// The copy.
-        copy: Location,
-        /// Also if it is the only one.
-        even_only: bool,
-    },
-    /// What waits to be removed at a destination may go.
-    AgreeToRemovals {
-        /// The destination.
-        destination: String,
-    },
-    /// A note is kept with an archive.
-    Note {
-        /// The archive.
-        archive: String,
-        /// The note; an empty one removes it.
-        text: String,
-    },
+/// How a copy is verified.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Sampling {
+    /// All of it is read.
+    #[default]
+    Never,
+    /// All of it is read, and noted for later.
+    Begin,
+    /// A part of it is read.
+    Go(Samples),
 }
 
 /// The service.
@@ -115,6 +90,11 @@ struct State {
     planned: Option<jiff::civil::Date>,
     notes: BTreeMap<String, String>,
     problems: BTreeMap<String, Timestamp>,
+    // What each channel was told.
+    told: BTreeMap<String, Told>,
+    // Why a channel can't be reached.
+    unreached: BTreeMap<String, Failure>,
+    counters: Counters,
     next: BTreeMap<String, Timestamp>,
     // Why the catalog could not be written, until it can be again.
     unwritten: Option<String>,
@@ -133,11 +113,22 @@ impl Service {
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, CatalogError> {
         let mut known = catalog.load()?;
-        let (notes, problems) = (catalog.notes()?, catalog.problems()?);
         for (id, started, task) in catalog.unfinished()? {
+            if let Task::Look { destination } = &task {
+                // Nothing can be concluded from half a look.
+                catalog.drop_run(id)?;
+                if let Some(facts) = known.destinations.get_mut(destination) {
+                    facts.stale = true;
+                }
+                continue;
+            }
             let outcome = Outcome::failed(learn::was_stopped());
             let learned = learn::from(&mut known, &task, &outcome, started, now);
             catalog.end_run(&RunStatus { id, ..learned.run })?;
+            // What goes on by itself needs no word.
+            for event in learned.events.iter().filter(|_| matches!(task, Task::Restore(_) | Task::Migrate(_))) {
+                catalog.add_event(event)?;
+            }
             if let Task::Backup { job, to, .. } = &task
                 && let Some(facts) = known.jobs.get_mut(job)
                 && facts.failures <= AT_ONCE
@@ -153,43 +144,15 @@ impl Service {
                 }
             }
         }
-        let mut state = State {
-            settings: Settings::default(),
-            known,
-            catalog,
-            running: BTreeMap::new(),
-            asked: Vec::new(),
-            plans: BTreeMap::new(),
-            planned: None,
-            notes,
-            problems,
-            next: BTreeMap::new(),
-            unwritten: None,
-            unnumbered: 0,
-            version: version.to_owned(),
-        };
+        let mut state = State::new(catalog, known, version)?;
         state.configure(settings);
         Ok(Self { state: Mutex::new(state), changed })
     }
 
     /// What another process may be doing, as far as its catalog shows: to look at, not to drive.
     pub fn glance(catalog: Catalog, settings: Settings, version: &str, now: &Zoned) -> Result<Self, CatalogError> {
-        let (known, notes, problems) = (catalog.load()?, catalog.notes()?, catalog.problems()?);
-        let mut state = State {
-            settings: Settings::default(),
-            known,
-            catalog,
-            running: BTreeMap::new(),
-            asked: Vec::new(),
-            plans: BTreeMap::new(),
-            planned: None,
-            notes,
-            problems,
-            next: BTreeMap::new(),
-            unwritten: None,
-            unnumbered: 0,
-            version: version.to_owned(),
-        };
+        let known = catalog.load()?;
+        let mut state = State::new(catalog, known, version)?;
         state.adopt(settings);
         state.plan(now);
         Ok(Self { state: Mutex::new(state), changed: Box::new(|| ()) })
@@ -213,8 +176,8 @@ impl Service {
 
     /// Starts what is due. Returns that, and when to ask again.
     pub fn step(&self, now: &Zoned) -> (Vec<Started>, Option<Timestamp>) {
-        let (started, wake) = self.state().step(now);
-        if !started.is_empty() {
+        let (started, wake, has_changed) = self.state().step(now);
+        if has_changed {
             (self.changed)();
         }
         (started, wake)
@@ -233,6 +196,17 @@ impl Service {
         Ok(())
     }
 
+    /// Something happened that is no task of the service.
+    pub fn happened(&self, level: Level, kind: &str, message: &str, now: Timestamp) {
+        self.state().happened(level, kind, message, now);
+        (self.changed)();
+    }
+
+    /// Something else is to be shown that is not known here.
+    pub fn show_anew(&self) {
+        (self.changed)();
+    }
+
     /// Ends everything that runs.
     pub fn cancel_all(&self) {
         self.state().running.values().for_each(|running| running.cancel.cancel());
@@ -243,10 +217,64 @@ impl Service {
         self.state().running.len()
     }
 
+    /// Nothing runs, and nothing is due for a while: gives back memory that is of use only when something does.
+    pub fn rest(&self) {
+        self.state().catalog.rest();
+    }
+
     /// Everything at a glance.
     pub fn status(&self, now: &Zoned) -> Status {
         let state = self.state();
         overview::status(&state.overview(now), &state.problems)
+    }
+
+    /// What every channel is to be told now, and when there may be more without anything happening.
+    pub fn notices(&self, now: &Zoned) -> (BTreeMap<String, Vec<Notice>>, Option<Timestamp>) {
+        let state = self.state();
+        if state.settings.channels.is_empty() {
+            return (BTreeMap::new(), None);
+        }
+        let problems = overview::problems_since(&state.overview(now), &state.problems);
+        let events = state.catalog.events(None, MOST_NEWS).unwrap_or_default();
+        let (mut all, mut wake) = (BTreeMap::new(), None);
+        for channel in &state.settings.channels {
+            let Some(told) = state.told.get(&channel.name) else { continue };
+            let Due { notices, wake: at } = channel.due(told, &problems, &events, now.timestamp());
+            wake = wake.into_iter().chain(at).min();
+            if !notices.is_empty() {
+                all.insert(channel.name.clone(), notices);
+            }
+        }
+        (all, wake)
+    }
+
+    /// A channel was told this.
+    pub fn note_told(&self, channel: &str, notice: &Notice) {
+        let mut state = self.state();
+        let Some(told) = state.told.get_mut(channel) else { return };
+        told.note(notice);
+        let told = told.clone();
+        let written = state.catalog.put_told(channel, &told);
+        state.note_writing(written);
+    }
+
+    /// Whether a channel can be reached, and if not, why.
+    pub fn note_channel(&self, channel: &str, failure: Option<Failure>) {
+        let mut state = self.state();
+        let changed = match failure {
+            Some(failure) => state.unreached.insert(channel.to_owned(), failure.clone()) != Some(failure),
+            None => state.unreached.remove(channel).is_some(),
+        };
+        drop(state);
+        if changed {
+            (self.changed)();
+        }
+    }
+
+    /// What is known, in Prometheus's text format.
+    pub fn metrics(&self, now: &Zoned) -> String {
+        let status = self.status(now);
+        metrics::text(&status, &self.state().counters)
     }
 
     /// All archives, the newest first.
@@ -267,11 +295,54 @@ impl Service {
 }
 
 impl State {
+    fn new(catalog: Catalog, known: Known, version: &str) -> Result<Self, CatalogError> {
+        Ok(Self {
+            settings: Settings::default(),
+            known,
+            running: BTreeMap::new(),
+            asked: Vec::new(),
+            plans: BTreeMap::new(),
+            planned: None,
+            notes: catalog.notes()?,
+            problems: catalog.problems()?,
+            told: catalog.told()?,
+            unreached: BTreeMap::new(),
+            counters: catalog.counters()?,
+            next: BTreeMap::new(),
+            unwritten: None,
+            unnumbered: 0,
+            version: version.to_owned(),
+            catalog,
+        })
+    }
+
     /// Puts settings into force, and forgets what is no longer among them.
     fn configure(&mut self, settings: Settings) {
         self.adopt(settings);
         let kept = self.catalog.retain(&self.known);
         self.note_writing(kept);
+        let channels = &self.settings.channels;
+        let pings = &self.settings.pings;
+        self.unreached.retain(|name, _| channels.iter().any(|channel| channel.name == *name) || pings.contains(name));
+        let gone = |name: &String| channels.iter().all(|channel| channel.name != *name);
+        let gone: Vec<String> = self.told.keys().filter(|name| gone(name)).cloned().collect();
+        for name in gone {
+            self.told.remove(&name);
+            let written = self.catalog.drop_told(&name);
+            self.note_writing(written);
+        }
+        // A new one hears what is wrong, and not what happened before.
+        let newest = self.catalog.events(None, 1).ok().and_then(|events| events.first().map(|event| event.id));
+        for channel in &self.settings.channels {
+            let told = || Told { event: newest.unwrap_or_default(), ..Told::default() };
+            self.told.entry(channel.name.clone()).or_insert_with(told);
+        }
+        // Nobody is told that something is over because nobody looks for it any more.
+        let mut told = std::mem::take(&mut self.told);
+        for told in told.values_mut() {
+            told.problems.retain(|_, problem| self.is_watched(problem.job.as_deref(), problem.destination.as_deref()));
+        }
+        self.told = told;
     }
 
     fn adopt(&mut self, settings: Settings) {
@@ -279,26 +350,44 @@ impl State {
         let (jobs, destinations) = (&settings.jobs, &settings.destinations);
         self.known.jobs.retain(|name, _| jobs.iter().any(|job| job.name == *name));
         // A name that means another place now says nothing of what is there.
-        self.known.destinations.retain(|name, facts| destinations.get(name) == Some(&facts.address));
+        self.known.destinations.retain(|name, facts| {
+            let identity = settings.identity(name);
+            if facts.identity.is_empty()
+                && let Some((_, own)) = identity
+            {
+                own.clone_into(&mut facts.identity);
+            }
+            identity == Some((&facts.address, &facts.identity))
+        });
         for job in jobs {
             let facts = self.known.jobs.entry(job.name.clone()).or_default();
-            // What could not pass may pass now.
             facts.instance = settings.instances.get(&job.name).cloned().or(facts.instance.take());
             for target in &job.destinations {
                 let address = destinations.get(&target.destination).cloned().unwrap_or_default();
+                let identity = settings.identities.get(&target.destination).cloned().unwrap_or_default();
                 let place = self
                     .known
                     .destinations
                     .entry(target.destination.clone())
-                    .or_insert_with(|| DestinationFacts { address, ..DestinationFacts::default() });
-                place.retry = None;
+                    .or_insert_with(|| DestinationFacts { address, identity, ..DestinationFacts::default() });
+                // What could not pass may pass now.
+                (place.retry, place.rest) = (None, None);
+                place.copies.iter_mut().for_each(|copy| copy.unchecked = None);
             }
         }
         self.settings = settings;
     }
 
+    /// Notes that something could not be written. That something else can be does not bring it back.
     fn note_writing(&mut self, written: Result<(), CatalogError>) {
-        self.unwritten = written.err().map(|error| error.to_string());
+        self.unwritten = written.err().map(|error| error.to_string()).or(self.unwritten.take());
+    }
+
+    /// Writes everything, if something could not be written before.
+    fn write_again(&mut self) {
+        if self.unwritten.is_some() && self.catalog.at_once(|| self.catalog.put_everything(&self.known)).is_ok() {
+            self.unwritten = None;
+        }
     }
 
     fn plan(&mut self, now: &Zoned) {
@@ -307,6 +396,7 @@ impl State {
             self.planned = Some(now.date());
             let jobs = self.settings.jobs.iter().filter(|job| !job.paused);
             self.plans = jobs.map(|job| (job.name.clone(), sync::plan(job, &self.known, now))).collect();
+            self.hold_shared();
         }
         self.next = self
             .settings
@@ -319,8 +409,47 @@ impl State {
             .collect();
     }
 
-    /// The clock was put back: what is due counts from now on.
+    /// Nothing is removed where two names lead to one place, or where another job of the same instance has its backups:
+    /// each would remove what the other keeps.
+    fn hold_shared(&mut self) {
+        let really = |name: &str| self.settings.places.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        let instance = |job: &Job| self.known.jobs.get(&job.name).and_then(|facts| facts.instance.clone());
+        let uses: Vec<(&Job, Option<String>, &str, String)> = self
+            .settings
+            .jobs
+            .iter()
+            .flat_map(|job| job.destinations.iter().map(move |target| (job, target.destination.as_str())))
+            .map(|(job, name)| (job, instance(job), name, really(name)))
+            .collect();
+        for (job, instance, name, place) in &uses {
+            let is_shared = uses.iter().any(|(other, other_instance, other_name, other_place)| {
+                let is_same_job = other.name == job.name;
+                let is_itself = is_same_job && other_name == name;
+                !is_itself
+                    && other_place == place
+                    && (is_same_job || (instance.is_some() && instance == other_instance))
+            });
+            let removals = self.plans.get_mut(&job.name).and_then(|plan| plan.removals.get_mut(*name));
+            if let Some(removals) = removals.filter(|removals| is_shared && !removals.leaving.is_empty()) {
+                removals.waits = Some(sync::Waits::Shared);
+            }
+        }
+    }
+
+    /// The clock was put back: what is due counts from now on, and nothing waits for a time that has been.
     fn count_anew(&mut self, now: &Zoned) {
+        let at = now.timestamp();
+        let latest = decide::retry_destination(at, u32::MAX);
+        for facts in self.known.destinations.values_mut() {
+            (facts.retry, facts.rest) = (facts.retry.map(|to| to.min(latest)), facts.rest.map(|to| to.min(latest)));
+            facts.verified = facts.verified.map(|verified| verified.min(at));
+            facts.arrivals.values_mut().for_each(|arrival| arrival.at = arrival.at.min(at));
+            facts.removed.values_mut().for_each(|removed| *removed = (*removed).min(at));
+            for copy in &mut facts.copies {
+                (copy.arrived, copy.verified) =
+                    (copy.arrived.map(|arrived| arrived.min(at)), copy.verified.map(|verified| verified.min(at)));
+            }
+        }
         for job in &self.settings.jobs {
             for (key, due) in decide::dues(&self.known, job, now) {
                 if let (Some(from), Some(facts)) = (due.counted_from, self.known.jobs.get_mut(&job.name)) {
@@ -330,24 +459,47 @@ impl State {
         }
     }
 
-    fn step(&mut self, now: &Zoned) -> (Vec<Started>, Option<Timestamp>) {
+    /// What starts, when to ask again, and whether the status says something else now.
+    fn step(&mut self, now: &Zoned) -> (Vec<Started>, Option<Timestamp>, bool) {
+        for job in &self.settings.jobs {
+            self.known.jobs.entry(job.name.clone()).or_default().since.get_or_insert(now.timestamp());
+        }
+        let before = self.to_come(now.timestamp());
         self.count_anew(now);
+        self.write_again();
         self.plan(now);
+        let moved = self.to_come(now.timestamp()) != before;
         let running: Vec<Task> = self.running.values().map(|running| running.task.clone()).collect();
+        let only = self.settings.only.as_deref();
+        let jobs = self.settings.jobs.iter().filter(|job| only.is_none_or(|only| job.name == only)).cloned();
+        let jobs: Vec<Job> = jobs.collect();
         let next = decide::next(&Facts {
-            jobs: &self.settings.jobs,
+            jobs: &jobs,
             known: &self.known,
             running: &running,
             asked: &self.asked,
             plans: &self.plans,
+            scope: self.settings.scope,
             now,
         });
-        let started = next.start.into_iter().map(|task| self.start(task, now.timestamp())).collect();
-        self.look_for_problems(now);
-        (started, next.wake)
+        let started: Vec<Started> = next.start.into_iter().map(|task| self.start(task, now.timestamp())).collect();
+        let told = self.look_for_problems(now);
+        let has_changed = moved || told || !started.is_empty();
+        let overdue = overview::overdue_next(&self.overview(now));
+        (started, next.wake.into_iter().chain(overdue).min(), has_changed)
+    }
+
+    /// When jobs run next; not what is due already, which may be counted from now each time.
+    fn to_come(&self, now: Timestamp) -> BTreeMap<String, Timestamp> {
+        self.next.iter().filter(|(_, at)| **at > now).map(|(name, at)| (name.clone(), *at)).collect()
     }
 
     fn start(&mut self, task: Task, now: Timestamp) -> Started {
+        // Who says it now wants to know it of all of it.
+        let sampling = match self.sampling(&task) {
+            Sampling::Go(_) if self.asked.contains(&task) => Sampling::Begin,
+            sampling => sampling,
+        };
         self.asked.retain(|asked| *asked != task);
         let id = match self.catalog.begin_run(&task, now) {
             Ok(id) => id,
@@ -369,20 +521,62 @@ impl State {
             Task::Look { destination } | Task::Remove { destination, .. } => {
                 self.known.destinations.get(destination).map(|facts| facts.copies.clone()).unwrap_or_default()
             }
-            _ => BTreeMap::new(),
+            _ => Copies::new(),
         };
         let (progress, cancel) = (Arc::<Progress>::default(), Cancellation::default());
-        let running =
-            RunningTask { task: task.clone(), started: now, progress: Arc::clone(&progress), cancel: cancel.clone() };
+        let identities = self.settings.destinations.keys().filter_map(|name| {
+            let (address, identity) = self.settings.identity(name)?;
+            Some((name.clone(), (address.to_owned(), identity.to_owned())))
+        });
+        let running = RunningTask {
+            identities: identities.collect(),
+            task: task.clone(),
+            started: now,
+            progress: Arc::clone(&progress),
+            cancel: cancel.clone(),
+        };
         self.running.insert(id, running);
         let counts = task.job().and_then(|job| self.known.jobs.get(job)?.counts.clone());
-        Started { id, task, before, counts, progress, cancel }
+        let facts = task.destination().and_then(|name| self.known.destinations.get(name));
+        let is_new = facts.is_none_or(|facts| facts.listed.is_none());
+        Started { id, task, before, is_new, counts, sampling, progress, cancel }
+    }
+
+    fn sampling(&self, task: &Task) -> Sampling {
+        let Task::Verify { job: Some(job), copy } = task else { return Sampling::Never };
+        let job = self.settings.jobs.iter().find(|known| known.name == *job);
+        let facts = self.known.destinations.get(&copy.destination);
+        let Some(known) = facts.and_then(|facts| facts.copies.get(&copy.name)) else { return Sampling::Never };
+        if !job.and_then(|job| job.target(&copy.destination)).is_some_and(|target| target.by_samples) {
+            return Sampling::Never;
+        }
+        // Part of a copy says something only where the whole was good.
+        let is_good = known.verdict.as_ref().is_some_and(|verdict| verdict.whole);
+        let samples = self.catalog.samples(copy).ok().flatten();
+        samples.filter(|samples| is_good && samples.fits(known.item.size)).map_or(Sampling::Begin, Sampling::Go)
     }
 
     fn finish(&mut self, id: i64, outcome: &Outcome, now: Timestamp) {
         self.planned = None;
-        let Some(RunningTask { task, started, .. }) = self.running.remove(&id) else { return };
-        let before: BTreeMap<String, BTreeMap<String, Copy>> = learn::touched(&task, outcome)
+        let Some(RunningTask { task, started, identities, .. }) = self.running.remove(&id) else { return };
+        // What was learned of a place says nothing of another one that has its name now.
+        let is_same = |name: &String| {
+            let now = self.settings.identity(name);
+            now.is_some()
+                && now == identities.get(name).map(|(address, identity)| (address.as_str(), identity.as_str()))
+        };
+        let outcome = &match (&task, &outcome.found) {
+            (Task::Backup { .. }, Found::Made { instance, copies }) => {
+                let copies = copies.iter().filter(|(name, _)| is_same(name)).cloned().collect();
+                Outcome { found: Found::Made { instance: instance.clone(), copies }, ..outcome.clone() }
+            }
+            _ => outcome.clone(),
+        };
+        if !matches!(task, Task::Backup { .. }) && learn::touched(&task, outcome).iter().any(|name| !is_same(name)) {
+            let written = self.catalog.drop_run(id);
+            return self.note_writing(written);
+        }
+        let before: BTreeMap<String, Copies> = learn::touched(&task, outcome)
             .into_iter()
             .filter_map(|name| Some((name.clone(), self.known.destinations.get(&name)?.copies.clone())))
             .collect();
@@ -392,7 +586,13 @@ impl State {
         {
             facts.last = facts.last.take().map(|last| RunStatus { id, ..last });
         }
-        let written = (|| {
+        let (of, so_far) = self.counters.count(&run);
+        let (is_behind, known) = (self.unwritten.is_some(), &self.known);
+        let written = self.catalog.at_once(|| {
+            if is_behind {
+                self.catalog.put_everything(known)?;
+            }
+            self.catalog.put_counter(&of, &so_far)?;
             if run.kind == TaskKind::Look && events.is_empty() {
                 self.catalog.drop_run(id)?;
             } else {
@@ -406,136 +606,18 @@ impl State {
                     self.catalog.put_listing(name, facts, before)?;
                 }
             }
+            if let (Task::Verify { copy, .. }, Found::Verified(_)) = (&task, &outcome.found) {
+                self.catalog.put_samples(copy, outcome.samples.as_ref())?;
+            }
             for event in &events {
                 self.catalog.add_event(event)?;
             }
             Ok(())
-        })();
-        self.note_writing(written);
-    }
-
-    fn order(&mut self, order: Order, now: Timestamp) -> Result<(), Failure> {
-        self.planned = None;
-        let no = |message: String, hint: &str| Err(Failure { message, hint: Some(hint.to_owned()), passes: false });
-        let task = match order {
-            Order::BackUp { job } => {
-                let Some(job) = self.settings.jobs.iter().find(|known| known.name == job) else {
-                    return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
-                };
-                let running = self.running.values().map(|running| &running.task).chain(&self.asked);
-                if running.clone().any(|task| matches!(task, Task::Backup { job: name, .. } if *name == job.name)) {
-                    return no(format!("a backup of {:?} is being made already", job.name), "wait for it to end");
-                }
-                Task::Backup {
-                    job: job.name.clone(),
-                    to: job.destinations.iter().map(|target| target.destination.clone()).collect(),
-                    counts_for: decide::groups(job).into_keys().collect(),
-                }
-            }
-            Order::Sync => {
-                for facts in self.known.destinations.values_mut() {
-                    (facts.stale, facts.retry) = (true, None);
-                }
-                return Ok(());
-            }
-            Order::Cancel { run } => {
-                let Some(running) = self.running.get(&run) else {
-                    return no(format!("no task {run} is running"), "it has ended already");
-                };
-                running.cancel.cancel();
-                return Ok(());
-            }
-            Order::Verify(copy) => {
-                self.copy(&copy)?;
-                let job = self.job_of(&copy);
-                Task::Verify { job, copy }
-            }
-            Order::Rehearse { job, copy } => {
-                let Some(known) = self.settings.jobs.iter().find(|known| known.name == job) else {
-                    return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
-                };
-                let Some(copy) = copy.or_else(|| decide::newest_whole(&self.known, known)) else {
-                    return no(format!("no destination of {job:?} has a whole backup"), "make a backup first");
-                };
-                self.copy(&copy)?;
-                Task::Rehearse { job, copy }
-            }
-            Order::Pin { copy, pinned } => {
-                self.copy(&copy)?;
-                Task::Pin { copy, pinned }
-            }
-            Order::Delete { copy, even_only } => {
-                let known = self.copy(&copy)?;
-                if known.item.pinned {
-                    return no(format!("{} is protected from removal", copy.name), "allow its removal first");
-                }
-                if !even_only && self.is_only(&copy) {
-                    return no(
-                        format!("{} is the only copy of this backup", copy.name),
-                        "say that you want to delete the only copy",
-                    );
-                }
-                Task::Delete { copy }
-            }
-            Order::AgreeToRemovals { destination } => {
-                let Some(facts) = self.known.destinations.get_mut(&destination) else {
-                    return no(format!("there is no destination {destination:?}"), "`haul status` lists them");
-                };
-                facts.consent = true;
-                return Ok(());
-            }
-            Order::Note { archive, text } => {
-                let written = self.catalog.put_note(&archive, &text);
-                if let Err(error) = written {
-                    return no(format!("the note could not be kept: {error}"), "make room in the state directory");
-                }
-                if text.is_empty() {
-                    self.notes.remove(&archive)
-                } else {
-                    self.notes.insert(archive, text)
-                };
-                return Ok(());
-            }
-        };
-        let _ = now;
-        if !self.asked.contains(&task) {
-            self.asked.push(task);
-        }
-        Ok(())
-    }
-
-    fn copy(&self, location: &Location) -> Result<&Copy, Failure> {
-        let known = self.known.destinations.get(&location.destination);
-        known.and_then(|facts| facts.copies.get(&location.name)).ok_or_else(|| Failure {
-            message: format!("{:?} has no archive {:?}", location.destination, location.name),
-            hint: Some("look at the list of backups".to_owned()),
-            passes: false,
-        })
-    }
-
-    /// Whether no other sound copy of this archive is known.
-    fn is_only(&self, location: &Location) -> bool {
-        let Ok(copy) = self.copy(location) else { return false };
-        let archive = copy.archive();
-        let mut others =
-            self.known.destinations.iter().flat_map(|(destination, facts)| {
-                facts.copies.iter().map(move |(name, copy)| (destination, name, copy))
-            });
-        !others.any(|(destination, name, other)| {
-            (destination, name) != (&location.destination, &location.name)
-                && archive.is_some()
-                && other.archive() == archive
-                && !other.is_damaged()
-        })
-    }
-
-    fn job_of(&self, location: &Location) -> Option<String> {
-        let instance = self.copy(location).ok()?.item.instance.clone();
-        let jobs = self.settings.jobs.iter().filter(|job| job.target(&location.destination).is_some());
-        let of = jobs.clone().find(|job| {
-            instance.is_some() && self.known.jobs.get(&job.name).is_some_and(|facts| facts.instance == instance)
         });
-        of.or_else(|| jobs.clone().next()).map(|job| job.name.clone())
+        if written.is_ok() {
+            self.unwritten = None;
+        }
+        self.note_writing(written);
     }
 
     fn overview<'s>(&'s self, now: &'s Zoned) -> overview::Facts<'s> {
@@ -546,43 +628,9 @@ impl State {
             running: &self.running,
             next: &self.next,
             unwritten: self.unwritten.as_deref(),
+            unreached: &self.unreached,
             version: &self.version,
             now,
-        }
-    }
-
-    /// Notes since when each problem exists, and what is over.
-    fn look_for_problems(&mut self, now: &Zoned) {
-        let problems = overview::problems(&self.overview(now));
-        let (at, mut events) = (now.timestamp(), Vec::new());
-        let over: Vec<String> =
-            self.problems.keys().filter(|key| problems.iter().all(|problem| problem.key != **key)).cloned().collect();
-        for key in over {
-            self.problems.remove(&key);
-            let written = self.catalog.drop_problem(&key);
-            self.note_writing(written);
-            events.push(overview::over(&key, at));
-        }
-        for problem in problems {
-            if !self.problems.contains_key(&problem.key) {
-                self.problems.insert(problem.key.clone(), at);
-                let written = self.catalog.put_problem(&problem.key, at);
-                self.note_writing(written);
-                events.push(Event {
-                    id: 0,
-                    at,
-                    level: problem.level,
-                    kind: problem.kind,
-                    job: problem.job,
-                    destination: problem.destination,
-                    message: problem.message,
-                    hint: problem.hint,
-                });
-            }
-        }
-        for event in events {
-            let written = self.catalog.add_event(&event).map(|_| ());
-            self.note_writing(written);
         }
     }
 }

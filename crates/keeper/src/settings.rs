@@ -6,7 +6,19 @@ use engine::Progress;
 use jiff::Timestamp;
 use store::Cancellation;
 
-use crate::{job::Job, status::ConfigurationStatus, task::Task};
+use crate::{job::Job, notices::Channel, status::ConfigurationStatus, task::Task};
+
+/// What is done by itself; what somebody orders is always done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Backups that are due; nothing is copied, removed, verified or rehearsed.
+    Backups,
+    /// Nothing.
+    Orders,
+}
 
 /// The jobs and destinations that are in force.
 #[derive(Clone, Debug, Default)]
@@ -15,15 +27,37 @@ pub struct Settings {
     pub jobs: Vec<Job>,
     /// The destinations that they name: their addresses, without secrets.
     pub destinations: BTreeMap<String, String>,
+    /// What else tells each of them from other places than its address, such as the endpoint of a bucket.
+    pub identities: BTreeMap<String, String>,
+    /// Where each of them really is, as far as that is known: two names may lead to one directory.
+    pub places: BTreeMap<String, String>,
     /// The configuration file.
     pub configuration: Option<ConfigurationStatus>,
     /// Home Assistant's id of each job's instance, where its source could be read.
     pub instances: BTreeMap<String, String>,
+    /// Who is told what.
+    pub channels: Vec<Channel>,
+    /// Who is only called when a backup begins and ends, by name.
+    pub pings: Vec<String>,
+    /// Only this job is worked on now; the others are known and left alone.
+    pub only: Option<String>,
+    /// What is done by itself.
+    pub scope: Scope,
+}
+
+impl Settings {
+    /// What tells a destination from all others: address and identity.
+    pub(crate) fn identity(&self, destination: &str) -> Option<(&str, &str)> {
+        let address = self.destinations.get(destination)?;
+        Some((address, self.identities.get(destination).map_or("", String::as_str)))
+    }
 }
 
 /// A task that runs.
 pub(crate) struct RunningTask {
     pub(crate) task: Task,
+    /// What the destinations meant when it began, by name.
+    pub(crate) identities: BTreeMap<String, (String, String)>,
     pub(crate) started: Timestamp,
     pub(crate) progress: Arc<Progress>,
     pub(crate) cancel: Cancellation,

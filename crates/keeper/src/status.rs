@@ -2,7 +2,7 @@
 //!
 //! Sizes are in bytes, stretches of time in seconds, moments in UTC.
 
-use engine::inventory::Item;
+use engine::{SharedStr, inventory::Item};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -36,6 +36,9 @@ pub struct Status {
     pub jobs: Vec<JobStatus>,
     /// By name.
     pub destinations: Vec<DestinationStatus>,
+    /// What runs now and belongs to no job.
+    #[serde(default)]
+    pub running: Vec<Running>,
     /// What is wrong, the worst first.
     pub problems: Vec<Problem>,
     /// The configuration file, and why it is not in force if it is not.
@@ -74,6 +77,9 @@ pub struct JobStatus {
     pub last: Option<RunStatus>,
     /// When the newest whole backup was made, wherever it is.
     pub newest_whole: Option<Timestamp>,
+    /// Bytes of that one.
+    #[serde(default)]
+    pub newest_size: Option<u64>,
     /// At how many destinations that one is.
     pub copies_of_newest: usize,
     /// How many of these copies were verified.
@@ -132,12 +138,16 @@ pub enum TaskKind {
     Verify,
     /// A backup is restored for a test.
     Rehearse,
+    /// A backup is restored.
+    Restore,
+    /// A running installation is moved to another machine.
+    Migrate,
     /// A copy is protected from removal, or no longer.
     Pin,
 }
 
 /// How something ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// Everything is as it should be.
@@ -254,13 +264,31 @@ pub struct Failure {
     pub passes: bool,
 }
 
+/// What can be wrong, each as one word.
+pub const PROBLEM_KINDS: [&str; 15] = [
+    "backup-failed",
+    "overdue",
+    "no-backup",
+    "incomplete",
+    "not-proven",
+    "blocked",
+    "copy-damaged",
+    "unchecked",
+    "shared",
+    "destination-away",
+    "trouble",
+    "removals-wait",
+    "configuration",
+    "state",
+    "notify-failed",
+];
+
 /// What is wrong and not over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Stays the same as long as it is the same problem.
     pub key: String,
-    /// What kind it is, as one word: `backup-failed`, `overdue`, `destination-away`, `copy-damaged`, `not-proven`,
-    /// `removals-wait`, `low-space`, `configuration`, `incomplete`.
+    /// What kind it is: one of [`PROBLEM_KINDS`].
     pub kind: String,
     /// How bad it is.
     pub level: Level,
@@ -296,9 +324,11 @@ pub struct ArchiveStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CopyStatus {
     /// The destination's name.
-    pub destination: String,
+    #[schema(value_type = String)]
+    pub destination: SharedStr,
     /// The archive's name there.
-    pub name: String,
+    #[schema(value_type = String)]
+    pub name: SharedStr,
     /// Its size there.
     pub size: u64,
     /// When it was last read and checked.
@@ -319,7 +349,8 @@ pub struct CopyVerdict {
     /// Its bytes are not what was written.
     pub damaged: bool,
     /// The engine's sentence.
-    pub sentence: String,
+    #[schema(value_type = String)]
+    pub sentence: SharedStr,
     /// Not every byte was read.
     pub samples: bool,
 }
@@ -343,4 +374,7 @@ pub struct Event {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The key of the problem that begins or ends with it.
+    #[serde(default)]
+    pub problem: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What the service does, one thing at a time: a task, and how it ended.
 
-use engine::inventory::Item;
+use engine::{inventory::Item, samples::Samples};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,10 @@ pub enum Task {
         /// Which copy.
         copy: Location,
     },
+    /// Restores an archive into a directory of this machine.
+    Restore(Restore),
+    /// Moves a running installation to another machine.
+    Migrate(Migrate),
     /// Protects a copy from removal, or no longer.
     Pin {
         /// The copy.
@@ -75,6 +79,34 @@ pub enum Task {
         /// The copy.
         copy: Location,
     },
+}
+
+/// What is restored, and where to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The job that the archive belongs to, whose key opens it.
+    pub job: Option<String>,
+    /// Which copy is read.
+    pub copy: Location,
+    /// The directory, absolute.
+    pub into: String,
+    /// Only what fits one of these patterns; none: everything.
+    pub only: Vec<String>,
+    /// What is in the directory goes aside. Otherwise it must be new or empty.
+    pub replace: bool,
+    /// Whoever carries it out has a key for it by this number. Keys themselves are written down nowhere.
+    pub key: Option<u64>,
+}
+
+/// What is moved, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrate {
+    /// The job whose source moves.
+    pub job: String,
+    /// The address of the new Home Assistant, which holds no secret.
+    pub to: String,
+    /// Whoever carries it out has what was typed for it by this number. Tokens and keys are written down nowhere.
+    pub typed: u64,
 }
 
 /// An archive at a destination.
@@ -96,6 +128,8 @@ impl Task {
             Self::Remove { .. } | Self::Delete { .. } => TaskKind::Remove,
             Self::Verify { .. } => TaskKind::Verify,
             Self::Rehearse { .. } => TaskKind::Rehearse,
+            Self::Restore(_) => TaskKind::Restore,
+            Self::Migrate(_) => TaskKind::Migrate,
             Self::Pin { .. } => TaskKind::Pin,
         }
     }
@@ -106,8 +140,9 @@ impl Task {
             Self::Backup { job, .. }
             | Self::Copy { job, .. }
             | Self::Remove { job, .. }
-            | Self::Rehearse { job, .. } => Some(job),
-            Self::Verify { job, .. } => job.as_deref(),
+            | Self::Rehearse { job, .. }
+            | Self::Migrate(Migrate { job, .. }) => Some(job),
+            Self::Verify { job, .. } | Self::Restore(Restore { job, .. }) => job.as_deref(),
             Self::Look { .. } | Self::Pin { .. } | Self::Delete { .. } => None,
         }
     }
@@ -115,11 +150,12 @@ impl Task {
     /// The destination that it occupies; a backup occupies none, because it is made when it is due.
     pub fn destination(&self) -> Option<&str> {
         match self {
-            Self::Backup { .. } => None,
+            Self::Backup { .. } | Self::Migrate(_) => None,
             Self::Look { destination } | Self::Remove { destination, .. } => Some(destination),
             Self::Copy { to: copy, .. }
             | Self::Verify { copy, .. }
             | Self::Rehearse { copy, .. }
+            | Self::Restore(Restore { copy, .. })
             | Self::Pin { copy, .. }
             | Self::Delete { copy } => Some(&copy.destination),
         }
@@ -131,14 +167,33 @@ impl Task {
             Self::Copy { to: copy, .. }
             | Self::Verify { copy, .. }
             | Self::Rehearse { copy, .. }
+            | Self::Restore(Restore { copy, .. })
             | Self::Pin { copy, .. }
             | Self::Delete { copy } => Some(&copy.name),
-            Self::Backup { .. } | Self::Look { .. } | Self::Remove { .. } => None,
+            Self::Backup { .. } | Self::Look { .. } | Self::Remove { .. } | Self::Migrate(_) => None,
         }
     }
 
-    /// Whether both can't run at the same time: one backup or rehearsal at a time, and one task at each destination.
+    /// Whether both can't run at the same time: one backup or rehearsal at a time, and one task at each destination. A
+    /// restore and a move wait for neither, because somebody waits for them; only what a restore reads must stay, and what
+    /// it replaces must not be read. A directory is not read twice at once.
     pub fn excludes(&self, other: &Self) -> bool {
+        if let (Self::Restore(restore), task) | (task, Self::Restore(restore)) = (self, other) {
+            return match task {
+                Self::Remove { destination, .. } => *destination == restore.copy.destination,
+                Self::Delete { copy } => copy.destination == restore.copy.destination,
+                Self::Backup { .. } | Self::Migrate(_) => restore.replace,
+                Self::Restore(other) => other.into == restore.into,
+                _ => false,
+            };
+        }
+        if let (Self::Migrate(migrate), task) | (task, Self::Migrate(migrate)) = (self, other) {
+            return match task {
+                Self::Backup { job, .. } => *job == migrate.job,
+                Self::Migrate(other) => other.to == migrate.to || other.job == migrate.job,
+                _ => false,
+            };
+        }
         let heavy = |task: &Self| matches!(task, Self::Backup { .. } | Self::Rehearse { .. });
         (heavy(self) && heavy(other)) || (self.destination().is_some() && self.destination() == other.destination())
     }
@@ -161,6 +216,8 @@ pub struct Outcome {
     pub limited_by: Option<String>,
     /// What was learned.
     pub found: Found,
+    /// Of a copy that was verified: what the next verification by samples goes by.
+    pub samples: Option<Samples>,
 }
 
 /// What a task learned.
@@ -224,6 +281,7 @@ impl Outcome {
             size: None,
             limited_by: None,
             found,
+            samples: None,
         }
     }
 
@@ -237,6 +295,7 @@ impl Outcome {
             size: None,
             limited_by: None,
             found: Found::Nothing,
+            samples: None,
         }
     }
 

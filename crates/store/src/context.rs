@@ -10,14 +10,11 @@ use std::{
 use crate::{
     cancellation::Cancellation,
     error::{Kind, Operation, StoreError},
-    files, http,
+    http,
     limit::Limit,
-    secret::Secret,
+    secret::{Secret, without_newline},
     tuning::Tuning,
 };
-
-/// No password, key or token is longer.
-const LONGEST_SECRET: u64 = 16 << 10;
 
 /// The user's home directory: `HOME`, else what the password database says. Services and some crons have no `HOME`.
 pub fn home_directory() -> Option<PathBuf> {
@@ -113,19 +110,11 @@ impl Options {
         context: &Context,
     ) -> Result<Option<Secret>, StoreError> {
         let file_key = format!("{key}_file");
-        // Many a tool that sets variables leaves the newline on, as editors do in files.
-        let bare = |text: &str| text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']).to_owned();
         let Some(path) = self.get(&file_key) else {
-            return Ok(context.variable(variable).map(|text| Secret::new(bare(&text))));
+            return Ok(context.variable(variable).map(|text| Secret::new(without_newline(&text))));
         };
-        let text = files::read_short(Path::new(path), LONGEST_SECRET, &context.cancel).map_err(|error| {
-            invalid(destination, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error)))
-        })?;
-        let text = bare(&text);
-        if text.is_empty() || text.contains('\n') {
-            return Err(invalid(destination, format!("{file_key} {path} does not hold one line with a secret")));
-        }
-        Ok(Some(Secret::new(text)))
+        let found = Secret::in_file(Path::new(path), &context.cancel);
+        found.map(Some).map_err(|why| invalid(destination, format!("{file_key} {path} {why}")))
     }
 }
 

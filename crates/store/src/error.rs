@@ -78,6 +78,15 @@ pub enum Kind {
     Invalid,
 }
 
+/// What is wrong with the key that a host showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKey {
+    /// Nothing is known of this host. Its key has this fingerprint, which the setting `host_key` can name.
+    Unknown(String),
+    /// It should be another one.
+    Wrong,
+}
+
 /// A remote destination could not carry out an operation.
 #[derive(Clone, Debug)]
 pub struct RemoteError {
@@ -91,6 +100,8 @@ pub struct RemoteError {
     pub reason: String,
     /// What to do about it, if the destination knows better than the general advice.
     pub advice: Option<String>,
+    /// What is wrong with its host's key, if that is why.
+    pub host_key: Option<HostKey>,
 }
 
 impl fmt::Display for RemoteError {
@@ -152,7 +163,17 @@ impl StoreError {
             kind,
             reason: reason.into(),
             advice: None,
+            host_key: None,
         }))
+    }
+
+    /// With what is wrong with the host's key.
+    #[must_use]
+    pub fn about_host_key(mut self, host_key: HostKey) -> Self {
+        if let Self::Remote(error) = &mut self {
+            error.host_key = Some(host_key);
+        }
+        self
     }
 
     /// With what to do about it.
@@ -176,8 +197,13 @@ impl StoreError {
                     .to_owned(),
             ),
             Self::Io { .. } if self.is_full() => {
-                Some("free some space there, or choose another --to; nothing was left behind".to_owned())
+                Some("free some space there, or choose another destination; nothing was left behind".to_owned())
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => Some(
+                "mount it so that it can be written to; the installed service may write there if `systemctl edit haul` \
+                 says so, with ReadWritePaths= in [Service]"
+                    .to_owned(),
+            ),
             Self::Io { .. } => {
                 Some("check the destination's permissions and mount; nothing was left behind".to_owned())
             }
@@ -268,7 +294,7 @@ fn usual_advice(kind: Kind) -> &'static str {
         Kind::Credentials => "check the user name and the password, key or token file",
         Kind::Permission => "the account is not allowed to do this: check its permissions",
         Kind::DailyLimit => "try again tomorrow",
-        Kind::Full { .. } => "free some space there, or choose another --to",
+        Kind::Full { .. } => "free some space there, or choose another destination",
         Kind::NotFound => "check the address; the folder or bucket must exist",
         Kind::Exists => "Haul overwrites nothing: give another name, as DEST/NAME.tar",
         Kind::Mismatch => {

@@ -60,7 +60,7 @@ pub use bridge::Bridge;
 pub use cancellation::{Cancellation, OnCancel};
 pub use connect::{connect, keys};
 pub use context::{Context, Options, home_directory};
-pub use error::{Kind, Operation, RemoteError, StoreError};
+pub use error::{HostKey, Kind, Operation, RemoteError, StoreError};
 pub use limit::Limit;
 pub use parts::{Part, Segments};
 pub use peer::without_number;

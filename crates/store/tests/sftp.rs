@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Cancellation, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning,
-    Upload,
+    Address, Cancellation, Completed, Context, Expected, HostKey, Kind, Options, Part, Segments, Store, StoreError,
+    Tuning, Upload,
     contract::{self, ContractOptions},
     parts::Activity,
 };
@@ -163,12 +163,14 @@ async fn an_unknown_host_is_refused_with_its_fingerprint_and_how_to_trust_it() {
     let lines =
         Command::new("ssh-keygen").arg("-lf").arg(place.server.path("host_ed25519.pub")).output().unwrap().stdout;
     let fingerprint = String::from_utf8(lines).unwrap().split(' ').nth(1).unwrap().to_owned();
+    assert_eq!(host_key(place.connect().await), Some(HostKey::Unknown(fingerprint.clone())));
     refused(place.connect().await, Kind::Protocol, &fingerprint);
 
     place.options.insert("host_key".to_owned(), fingerprint);
     place.connect().await.unwrap();
     place.options.insert("host_key".to_owned(), "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned());
     refused(place.connect().await, Kind::Protocol, "NOT THE CONFIGURED ONE");
+    assert_eq!(host_key(place.connect().await), Some(HostKey::Wrong));
     place.options.insert("host_key".to_owned(), "MD5:00".to_owned());
     refused(place.connect().await, Kind::Invalid, "SHA256:");
 }
@@ -180,6 +182,14 @@ async fn a_changed_host_key_is_refused_loudly() {
     place.server.change_host_keys().unwrap();
     let advice = refused(place.connect().await, Kind::Protocol, "HAS CHANGED");
     assert!(advice.contains("ssh-keygen -R"), "{advice}");
+    assert_eq!(host_key(place.connect().await), Some(HostKey::Wrong), "it can't be accepted unseen");
+}
+
+fn host_key<T>(connected: Result<T, StoreError>) -> Option<HostKey> {
+    match connected {
+        Err(StoreError::Remote(error)) => error.host_key,
+        _ => None,
+    }
 }
 
 #[tokio::test]

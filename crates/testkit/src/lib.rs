@@ -3,11 +3,14 @@
 
 pub mod apache;
 pub mod azure;
+pub mod browser;
 pub mod drive;
 pub mod fixtures;
 pub mod home_assistant;
+pub mod mosquitto;
 pub mod moto;
 pub mod nextcloud;
+pub mod nobody;
 pub mod noise;
 mod process;
 pub mod proxy;

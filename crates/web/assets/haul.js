@@ -26,7 +26,10 @@
     const active = document.activeElement;
     return part.contains(active) && active.matches('input, select, textarea');
   };
+  const parts = (page) => [...page.querySelectorAll('[data-live]')].map((part) => part.id).join();
   const show = (fresh) => {
+    // A job came or went.
+    if (parts(fresh) !== parts(document) && !busy(document.getElementById('main'))) { location.reload(); return; }
     for (const part of document.querySelectorAll('[data-live]')) {
       const next = fresh.getElementById(part.id);
       if (!next || busy(part) || next.innerHTML === part.innerHTML) continue;
@@ -114,7 +117,7 @@
         if (input) input.value = value;
       }
       const said = document.querySelector('[aria-invalid], [role=alert], #main [role=status]');
-      if (said) { if (!said.matches('input')) said.tabIndex = -1; said.focus(); said.scrollIntoView({block: 'center'}); }
+      if (said) { if (!said.matches('input, select, textarea')) said.tabIndex = -1; said.focus(); said.scrollIntoView({block: 'center'}); }
     } catch {
       for (const button of form.querySelectorAll('button')) button.disabled = false;
       if (event.submitter) event.submitter.textContent = words;

@@ -23,7 +23,7 @@ use crate::{
     fields::Fields,
     pages,
     refusal::Refusal,
-    shared::{Asked, Options, Shared},
+    shared::{Asked, Checked, Options, SLOW, Shared},
     visitor::{FORM_FIELD, FORM_HEADER, Hosts, Trust, Visit, Visitor, is_foreign, is_safe},
 };
 
@@ -48,8 +48,10 @@ impl App {
             accounts: Accounts::open(&options.state)?,
             throttle: Throttle::default(),
             hashing: tokio::sync::Semaphore::new(1),
+            slow: Arc::new(tokio::sync::Semaphore::new(SLOW)),
             closing: tokio::sync::watch::Sender::new(false),
             established: RwLock::new(None),
+            checked: Checked::default(),
             hosts: Hosts(options.hosts.clone()),
             process: Zeroizing::new(random().map_err(io::Error::other)?),
             options: Options { base_path: base, ..options },

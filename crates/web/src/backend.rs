@@ -1,10 +1,14 @@
 //! What the pages and the API ask of the running service. The service implements it; tests and examples do, too.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use jiff::Timestamp;
 use keeper::status::{ArchiveStatus, Event, Failure, RunStatus, Status};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use store::Cancellation;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -34,24 +38,48 @@ pub trait Backend: Send + Sync + 'static {
     /// that the job, run, archive or destination exists.
     fn order(&self, order: Order) -> Result<(), Failure>;
 
-    // What takes as long as the destination needs. A client that goes away shows in a failed `write`.
+    // What takes as long as the destination needs. It is cancelled when the client goes away.
 
     /// What one folder of an archive holds; the empty name is the config directory itself.
-    fn contents(&self, archive: &str, folder: &str) -> Result<Contents, Failure>;
+    fn contents(&self, archive: &str, folder: &str, cancel: &Cancellation) -> Result<Contents, Failure>;
     /// What differs between two archives: paths, not bytes.
-    fn compare(&self, old: &str, new: &str) -> Result<Differences, Failure>;
+    fn compare(&self, old: &str, new: &str, cancel: &Cancellation) -> Result<Differences, Failure>;
     /// Sends an archive, or one file out of it.
-    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet) -> Result<(), Failure>;
+    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet, cancel: &Cancellation) -> Result<(), NotSent>;
+
+    /// Begins to restore an archive into a directory of the machine that Haul runs on. The end of it is an event.
+    fn restore(&self, wanted: &RestoreWanted, cancel: &Cancellation) -> Result<(), Invalid>;
+
+    /// Looks at both sides of a move to another machine. Nothing is sent.
+    fn look_before_move(&self, wanted: &MoveWanted, cancel: &Cancellation) -> Result<MoveSeen, Invalid>;
+    /// Begins to move a job's Home Assistant to another machine, if the new one is still as somebody agreed to. The end of
+    /// it is an event.
+    fn migrate(&self, wanted: &MoveWanted, agreed: Option<&MoveSeen>, cancel: &Cancellation) -> Result<(), Invalid>;
 
     // Set-up.
 
     /// What a user can choose from. Looks around on this machine, so it may take a second.
     fn choices(&self) -> Choices;
     /// Tries a location as `haul destination check` does; the answer is what was tried and worked.
-    fn try_location(&self, location: &Location) -> Result<Vec<String>, Invalid>;
+    fn try_location(&self, location: &Location, cancel: &Cancellation) -> Result<Vec<String>, Invalid>;
+    /// Begins a sign-in for a location whose provider wants to see a person; if one waits already, it is that one.
+    fn sign_in(&self, location: &Location) -> Result<SignIn, Invalid>;
+    /// The sign-in that waits or has ended.
+    fn signing_in(&self) -> Option<SignIn>;
+    /// Ends it, and forgets how it ended.
+    fn end_sign_in(&self);
     /// Writes the configuration, makes a key if one is wanted, and begins the first backup. Nothing is changed when it
     /// fails.
     fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid>;
+
+    // Settings.
+
+    /// Jobs and locations as the configuration file has them now.
+    fn configured(&self) -> Result<Configured, Failure>;
+    /// The keys of all jobs, for somebody who proved to be the owner; `to` says where they go. The events tell of it.
+    fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Failure>;
+    /// Changes the configuration file. Nothing is changed when it fails. Returns a key that was made for it.
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid>;
 }
 
 /// What a user orders.
@@ -119,6 +147,9 @@ pub enum Order {
         archive: String,
         /// Only there; nothing: everywhere.
         destination: Option<String>,
+        /// Only the copy of this name; nothing: all there. A damaged copy and the one sent in its place are at one
+        /// destination for a while.
+        name: Option<String>,
         /// Even if no whole copy is left.
         even_the_only_copy: bool,
     },
@@ -208,6 +239,99 @@ pub enum Wanted {
     },
 }
 
+/// What is to be restored, and where to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RestoreWanted {
+    /// The archive's id.
+    pub archive: String,
+    /// From there; nothing: wherever it is nearest.
+    pub destination: Option<String>,
+    /// The directory, new or empty; nothing: a new one of Haul's own. Of no meaning with `replace`.
+    pub into: String,
+    /// Only what fits one of these patterns; none: everything.
+    pub only: Vec<String>,
+    /// Takes the place of what the archive's job backs up; what is there is kept beside it.
+    pub replace: bool,
+    /// The encryption key; nothing: that of the job.
+    pub key: Option<Zeroizing<String>>,
+}
+
+/// What is to be moved, and where to.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a tick of its own")]
+pub struct MoveWanted {
+    /// The job whose source moves.
+    pub job: String,
+    /// The address of the new Home Assistant.
+    pub to: String,
+    /// A long-lived token of an administrator there, if it is set up already.
+    pub token: Option<Zeroizing<String>>,
+    /// What is there may be replaced.
+    pub replace: bool,
+    /// The backup is encrypted on its way, with `key` or the key of the job.
+    pub encrypt: bool,
+    /// The key to encrypt with.
+    pub key: Option<Zeroizing<String>>,
+    /// Any certificate will do.
+    pub insecure: bool,
+    /// Leaves out the history.
+    pub exclude_database: bool,
+}
+
+/// Both sides of a move, and what to know of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MoveSeen {
+    /// The old one.
+    pub from: MoveFrom,
+    /// The new one.
+    pub to: MoveTo,
+    /// What to know first.
+    pub notes: Vec<String>,
+}
+
+/// The Home Assistant that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MoveFrom {
+    /// Its config directory.
+    pub config: String,
+    /// Its version.
+    pub version: String,
+    /// Who can log in with a password, the owner first.
+    pub logins: Vec<String>,
+    /// All of it in a few words.
+    pub about: String,
+}
+
+/// The Home Assistant that it moves into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MoveTo {
+    /// Where it is, after redirects.
+    pub address: String,
+    /// Its version, if it tells.
+    pub version: Option<String>,
+    /// How it was installed, if it tells.
+    pub installation: Option<String>,
+    /// It holds nothing yet. Otherwise everything in it is replaced.
+    pub fresh: bool,
+    /// All of it in a few words.
+    pub about: String,
+}
+
+/// Why nothing was sent, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// There is no such file in the archive.
+    NoSuchFile(Failure),
+    /// It could not be read.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Where the bytes of an answer go.
 pub trait Outlet: Write {
     /// To be called once, before the first byte; until then a failure can still be told in words.
@@ -235,7 +359,7 @@ pub struct FoundDirectory {
 }
 
 /// A kind of location and what has to be known for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LocationKind {
     /// As one word: `local`, `sftp`.
     pub id: String,
@@ -245,10 +369,12 @@ pub struct LocationKind {
     pub about: String,
     /// What is asked for, in this order.
     pub fields: Vec<LocationField>,
+    /// A person has to sign in at the provider first.
+    pub signs_in: bool,
 }
 
 /// Something that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LocationField {
     /// As one word, unlike every other field of this kind.
     pub id: String,
@@ -262,6 +388,35 @@ pub struct LocationField {
     pub secret: bool,
     /// It can't be left out.
     pub required: bool,
+    /// It is `true` or `false`.
+    pub flag: bool,
+}
+
+/// A sign-in that a person ends at the provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SignIn {
+    /// The person has not typed the code yet.
+    Waiting {
+        /// Where to type it.
+        address: String,
+        /// What to type.
+        code: String,
+        /// Until when that is possible.
+        until: Timestamp,
+    },
+    /// Signed in.
+    Done {
+        /// As whom.
+        message: String,
+    },
+    /// It came to nothing.
+    Failed {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
 }
 
 /// A location as the user filled it in.
@@ -271,6 +426,8 @@ pub struct Location {
     pub kind: String,
     /// By [`LocationField::id`]; what was left empty is not there.
     pub fields: Vec<(String, Zeroizing<String>)>,
+    /// Secrets that are not there are those of this location.
+    pub keeps: Option<String>,
 }
 
 /// How archives are encrypted.
@@ -311,8 +468,186 @@ pub struct Established {
 /// What a user filled in can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// The field: `source`, `kind`, `schedule`, `keep`, `key`, or a field of the location; nothing: all of it.
+    /// The field: `source`, `kind`, `schedule`, `keep`, `key`, or a field of the location; of a restore `destination`,
+    /// `into`, `replace`, `only` or `key`; of a move `to`, `token`, `replace` or `key`; nothing: all of it.
     pub field: Option<String>,
     /// Why.
     pub failure: Failure,
+    /// What the field would have to say, if the user agrees.
+    pub offer: Option<String>,
+}
+
+/// What the configuration file says of jobs and locations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Configured {
+    /// Another one means that the file was changed meanwhile.
+    pub version: String,
+    /// By name.
+    pub jobs: Vec<ConfiguredJob>,
+    /// By name.
+    pub locations: Vec<ConfiguredLocation>,
+}
+
+/// A job in the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ConfiguredJob {
+    /// Its name.
+    pub name: String,
+    /// It rests until it is resumed.
+    pub paused: bool,
+    /// What it says.
+    pub settings: JobSettings,
+}
+
+/// What a job says, by the keys of the configuration file. Keys that are not here stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobSettings {
+    /// The config directory.
+    pub source: String,
+    /// When backups are made; none: when somebody says so.
+    pub schedule: Vec<String>,
+    /// Where they go.
+    pub destinations: Vec<String>,
+    /// What is kept; nothing: everything.
+    pub keep: Keep,
+    /// The file with the encryption key; nothing: backups are not encrypted.
+    pub password_file: Option<String>,
+    /// Files with keys of earlier backups, which are tried where that one does not fit.
+    pub earlier_password_files: Vec<String>,
+    /// When a copy is read again, as `30d` or `never`.
+    pub verify_every: Option<String>,
+    /// How much of it is read then: `whole` or `samples`.
+    pub verify_by: Option<String>,
+    /// When a restore is tested, as `weekly`.
+    pub rehearse: Option<String>,
+    /// Bytes per second to each location, as `2MB/s`.
+    pub limit: Option<String>,
+    /// When copies are sent and read, as `22:00-06:00`.
+    pub hours: Option<String>,
+    /// What differs at one location, by its name.
+    pub at: BTreeMap<String, AtSettings>,
+    /// A shell command before each backup; if it fails, none is made.
+    pub before: Option<String>,
+    /// A shell command after each backup, whatever happened.
+    pub after: Option<String>,
+    /// Either is ended after so long, as `10m`.
+    pub hook_timeout: Option<String>,
+    /// A shell command that starts Home Assistant on a restored backup.
+    pub boot: Option<String>,
+}
+
+/// What differs at one location; nothing: as the job says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AtSettings {
+    /// When backups go there.
+    pub schedule: Vec<String>,
+    /// What is kept there.
+    pub keep: Keep,
+    /// When a copy is read again, as `30d` or `never`.
+    pub verify_every: Option<String>,
+    /// How much of it is read then: `whole` or `samples`.
+    pub verify_by: Option<String>,
+    /// Bytes per second, as `2MB/s`.
+    pub limit: Option<String>,
+    /// When copies are sent and read, as `22:00-06:00`.
+    pub hours: Option<String>,
+}
+
+impl JobSettings {
+    /// What is run by a shell: whoever can set these can do what the service's user can.
+    pub fn commands(&self) -> [&Option<String>; 3] {
+        [&self.before, &self.after, &self.boot]
+    }
+}
+
+/// The keys of a job's backups.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JobKeys {
+    /// The job's name.
+    pub job: String,
+    /// The one of its next backup; nothing: it is not encrypted.
+    pub key: Option<Zeroizing<String>>,
+    /// Those of earlier ones.
+    pub earlier: Vec<Zeroizing<String>>,
+    /// Why there are no more of those: a sentence for each that can't be read.
+    pub unread: Vec<String>,
+}
+
+/// How many backups are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// The newest.
+    pub last: Option<u32>,
+    /// The last of a day.
+    pub daily: Option<u32>,
+    /// The last of a week.
+    pub weekly: Option<u32>,
+    /// The last of a month.
+    pub monthly: Option<u32>,
+    /// The last of a year.
+    pub yearly: Option<u32>,
+    /// All that are not older, as `7d`.
+    pub within: Option<String>,
+}
+
+/// A location in the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ConfiguredLocation {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// One of [`LocationKind::id`]; nothing: it can only be changed in the file.
+    pub kind: Option<String>,
+    /// What was filled in, by [`LocationField::id`], without secrets.
+    pub fields: BTreeMap<String, String>,
+    /// The jobs that use it.
+    pub jobs: Vec<String>,
+}
+
+/// A change of the configuration file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Only if the file is still of this version.
+    pub version: Option<String>,
+    /// What is changed.
+    pub what: What,
+}
+
+/// What is changed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum What {
+    /// A job gets these settings; one that is not there yet is added.
+    Job {
+        /// Its name.
+        name: String,
+        /// There must be none of this name.
+        is_new: bool,
+        /// What it says from now on.
+        settings: Box<JobSettings>,
+        /// How its backups are encrypted; nothing: as `password_file` says.
+        encryption: Option<Encryption>,
+    },
+    /// A job is no longer done. Its backups stay.
+    RemoveJob {
+        /// Its name.
+        name: String,
+    },
+    /// A location gets these settings; one that is not there yet is added.
+    Location {
+        /// Its name.
+        name: String,
+        /// There must be none of this name.
+        is_new: bool,
+        /// What it is from now on.
+        location: Location,
+    },
+    /// A location is no longer used, by any job. What is there stays.
+    RemoveLocation {
+        /// Its name.
+        name: String,
+    },
 }

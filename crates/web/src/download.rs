@@ -12,14 +12,13 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use keeper::status::Failure;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    backend::{Outlet, Wanted},
+    backend::{NotSent, Outlet, Wanted},
     fields::segment,
     refusal::Refusal,
-    shared::Shared,
+    shared::{Shared, Waiting},
 };
 
 /// So many at once: each reads from a destination, with the buffers that takes.
@@ -49,18 +48,20 @@ pub(crate) async fn send(shared: &Arc<Shared>, wanted: Wanted) -> Result<Respons
     let (starting, started) = oneshot::channel();
     let (pieces, arriving) = mpsc::channel(4);
     let backend = shared.backend.clone();
+    let waiting = Waiting::default();
+    let cancel = waiting.0.clone();
     tokio::task::spawn_blocking(move || {
         let mut outlet = ChannelOutlet { starting: Some(starting), pieces, buffer: BytesMut::new() };
-        let sent = backend.send(&wanted, &mut outlet);
+        let sent = backend.send(&wanted, &mut outlet, &cancel);
         outlet.end(sent);
         drop(permit);
     });
     let broken = || Refusal::broken("Haul could not read this because of an error of its own.");
     let start = started.await.map_err(|_| broken())??;
-    let body = stream::unfold(Some(arriving), |arriving| async move {
-        let mut arriving = arriving?;
+    let body = stream::unfold(Some((arriving, waiting)), |arriving| async move {
+        let (mut arriving, waiting) = arriving?;
         match arriving.recv().await {
-            Some(Piece::Data(data)) => Some((Ok(data), Some(arriving))),
+            Some(Piece::Data(data)) => Some((Ok(data), Some((arriving, waiting)))),
             Some(Piece::End) => None,
             None => Some((Err(io::Error::from(io::ErrorKind::UnexpectedEof)), None)),
         }
@@ -95,7 +96,7 @@ impl ChannelOutlet {
         self.pieces.blocking_send(Piece::Data(data)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    fn end(mut self, sent: Result<(), Failure>) {
+    fn end(mut self, sent: Result<(), NotSent>) {
         match (self.starting.take(), sent) {
             (Some(starting), Err(failure)) => drop(starting.send(Err(failure.into()))),
             // Nothing was sent and nothing failed: `begin` was never called.

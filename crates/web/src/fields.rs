@@ -18,6 +18,11 @@ impl Fields {
         )
     }
 
+    /// What a form would say.
+    pub(crate) fn of<N: Into<String>>(fields: impl IntoIterator<Item = (N, String)>) -> Self {
+        Self(fields.into_iter().map(|(name, value)| (name.into(), Zeroizing::new(value))).collect())
+    }
+
     /// Its first value, if it is not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(field, value)| *field == name && !value.is_empty()).map(|(_, value)| value)
@@ -26,6 +31,12 @@ impl Fields {
     /// Its first value, or nothing.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
+    }
+
+    /// Says this from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(field, _)| field != name);
+        self.0.push((name.to_owned(), Zeroizing::new(value.to_owned())));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

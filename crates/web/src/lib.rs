@@ -20,6 +20,7 @@ mod auth;
 pub mod backend;
 mod download;
 mod fields;
+mod kit;
 mod orders;
 mod pages;
 mod refusal;

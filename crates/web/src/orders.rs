@@ -24,9 +24,13 @@ pub(crate) async fn carry_out(shared: &Arc<Shared>, order: Order) -> Result<(), 
         .await?
 }
 
-/// Whether no copy would be left that could be whole, if those at `destination` (nothing: all) were removed.
-pub(crate) fn removes_the_last(archive: &ArchiveStatus, destination: Option<&str>) -> bool {
-    let goes = |copy: &&CopyStatus| destination.is_none_or(|destination| copy.destination == destination);
+/// Whether no copy would be left that could be whole, if those at `destination` (nothing: all) with this name (nothing:
+/// any) were removed.
+pub(crate) fn removes_the_last(archive: &ArchiveStatus, destination: Option<&str>, name: Option<&str>) -> bool {
+    let goes = |copy: &&CopyStatus| {
+        destination.is_none_or(|destination| copy.destination == destination)
+            && name.is_none_or(|name| copy.name == name)
+    };
     let sound = |copy: &&CopyStatus| copy.verdict.as_ref().is_none_or(|verdict| !verdict.damaged);
     let some_sound = archive.copies.iter().any(|copy| sound(&copy));
     // Of an archive that is damaged everywhere, the last copy counts all the same: it may be all there is.
@@ -41,7 +45,9 @@ fn check(backend: &dyn Backend, order: &Order) -> Result<(), Refusal> {
             exists(backend.status().jobs.iter().any(|known| known.name == *job), "job")
         }
         Order::Cancel { run } => {
-            let runs = backend.status().jobs.iter().any(|job| job.running.iter().any(|running| running.id == *run));
+            let status = backend.status();
+            let mut all = status.jobs.iter().flat_map(|job| &job.running).chain(&status.running);
+            let runs = all.any(|running| running.id == *run);
             exists(runs, "running task")
         }
         Order::AgreeToRemovals { destination } => {
@@ -68,10 +74,13 @@ fn check(backend: &dyn Backend, order: &Order) -> Result<(), Refusal> {
             let archive = found(backend, archive)?;
             is_there(&archive, destination.as_deref())
         }
-        Order::Delete { archive, destination, even_the_only_copy } => {
+        Order::Delete { archive, destination, name, even_the_only_copy } => {
             let archive = found(backend, archive)?;
             is_there(&archive, destination.as_deref())?;
-            if !even_the_only_copy && removes_the_last(&archive, destination.as_deref()) {
+            if name.as_ref().is_some_and(|name| archive.copies.iter().all(|copy| copy.name != *name)) {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, "No copy of this backup has that name."));
+            }
+            if !even_the_only_copy && removes_the_last(&archive, destination.as_deref(), name.as_deref()) {
                 return Err(Refusal::new(StatusCode::CONFLICT, "No other copy of this backup would be left.")
                     .hint("Say that you mean the only copy, too: `even_the_only_copy`."));
             }
@@ -80,16 +89,16 @@ fn check(backend: &dyn Backend, order: &Order) -> Result<(), Refusal> {
     }
 }
 
-fn exists(exists: bool, what: &str) -> Result<(), Refusal> {
+pub(crate) fn exists(exists: bool, what: &str) -> Result<(), Refusal> {
     if exists { Ok(()) } else { Err(Refusal::not_found(what)) }
 }
 
-fn found(backend: &dyn Backend, archive: &str) -> Result<ArchiveStatus, Refusal> {
+pub(crate) fn found(backend: &dyn Backend, archive: &str) -> Result<ArchiveStatus, Refusal> {
     backend.archive(archive).ok_or_else(|| Refusal::not_found("backup"))
 }
 
 fn is_there(archive: &ArchiveStatus, destination: Option<&str>) -> Result<(), Refusal> {
-    let there = |destination| archive.copies.iter().any(|copy| copy.destination == destination);
+    let there = |destination: &str| archive.copies.iter().any(|copy| copy.destination == destination);
     if destination.is_none_or(there) {
         return Ok(());
     }

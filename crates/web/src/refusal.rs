@@ -6,6 +6,8 @@ use keeper::status::Failure;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::backend::NotSent;
+
 /// A request that was not done. It becomes a page or JSON in [`crate::app`], which knows what was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
@@ -14,6 +16,10 @@ pub(crate) struct Refusal {
     pub(crate) hint: Option<String>,
     /// Seconds after which another attempt may succeed.
     pub(crate) retry_after: Option<u64>,
+    /// What it is about.
+    pub(crate) field: Option<String>,
+    /// What that field would have to say, if the user agrees.
+    pub(crate) offer: Option<String>,
 }
 
 /// As the API says it.
@@ -24,11 +30,17 @@ pub(crate) struct ErrorBody {
     pub(crate) error: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
+    /// The field that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+    /// What that field would have to say, if you agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offer: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), hint: None, retry_after: None }
+        Self { status, message: message.into(), hint: None, retry_after: None, field: None, offer: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
@@ -53,7 +65,16 @@ impl Refusal {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let status = if failure.passes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT };
-        Self { status, message: failure.message, hint: failure.hint, retry_after: None }
+        Self { hint: failure.hint, ..Self::new(status, failure.message) }
+    }
+}
+
+impl From<NotSent> for Refusal {
+    fn from(why: NotSent) -> Self {
+        match why {
+            NotSent::NoSuchFile(failure) => Self { status: StatusCode::NOT_FOUND, ..failure.into() },
+            NotSent::Failed(failure) => failure.into(),
+        }
     }
 }
 

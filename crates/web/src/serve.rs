@@ -1,11 +1,13 @@
 //! Connections, and what one client may cost.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     convert::Infallible,
     future::Future,
     io,
+    net::{IpAddr, Ipv6Addr},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -27,8 +29,10 @@ use crate::{
 
 /// More connections wait until one ends.
 const MOST_CONNECTIONS: usize = 128;
+/// More from one address, or from one network of IPv6, are closed.
+const MOST_FROM_ONE: usize = 32;
 /// A request's head has to arrive within this time, and an idle connection is closed after it.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A client that takes no byte for so long is gone.
 const STALLED: Duration = Duration::from_mins(5);
 /// Heads are no longer than this.
@@ -49,6 +53,7 @@ pub enum Listener {
 /// Answers until told to stop; then it finishes what it is answering, for a few seconds at most.
 pub async fn serve(listener: Listener, trust: Trust, app: Arc<App>, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let guests = Guests::default();
     let (stopping, stopped) = watch::channel(false);
     let mut stop = pin!(stop);
     loop {
@@ -62,10 +67,11 @@ pub async fn serve(listener: Listener, trust: Trust, app: Arc<App>, stop: impl F
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(guest) = Guest::admit(&guests, peer) else { continue };
                 let (app, stopped) = (app.clone(), stopped.clone());
                 tokio::spawn(async move {
                     connection(stream, Visit { trust, peer }, app, stopped).await;
-                    drop(permit);
+                    drop((permit, guest));
                 });
             }
             // Too many open files, or a client that is gone already: neither is over sooner by asking again at once.
@@ -76,6 +82,52 @@ pub async fn serve(listener: Listener, trust: Trust, app: Arc<App>, stop: impl F
     app.close();
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(LAST_ANSWERS, connections.acquire_many(MOST_CONNECTIONS as u32)).await;
+}
+
+/// How many connections come from where.
+type Guests = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// A connection that is counted as long as it lasts.
+struct Guest {
+    guests: Guests,
+    from: Option<IpAddr>,
+}
+
+impl Guest {
+    /// Nothing if too many come from there.
+    fn admit(guests: &Guests, peer: Option<IpAddr>) -> Option<Self> {
+        let from = peer.map(network);
+        if let Some(from) = from {
+            let mut all = guests.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = all.entry(from).or_insert(0);
+            if *count >= MOST_FROM_ONE {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Self { guests: guests.clone(), from })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let Some(from) = self.from else { return };
+        let mut all = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = all.entry(from) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// Everybody has a whole network of IPv6 addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 async fn connection(stream: Box<dyn Stream>, visit: Visit, app: Arc<App>, mut stopped: watch::Receiver<bool>) {
@@ -97,7 +149,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<std::net::IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

@@ -2,19 +2,21 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use axum::extract::FromRequestParts;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use jiff::{Timestamp, tz::TimeZone};
+use store::Cancellation;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
     auth::{Accounts, Scope, Throttle},
-    backend::{Backend, Established},
+    backend::{Backend, Established, MoveSeen, MoveWanted},
     fields::Fields,
     refusal::Refusal,
     text::Clock,
@@ -43,14 +45,50 @@ pub(crate) struct Shared {
     pub(crate) throttle: Throttle,
     /// One password is hashed at a time: each takes 19 MiB.
     pub(crate) hashing: tokio::sync::Semaphore,
+    /// Questions that may take minutes: the threads of others are not for them.
+    pub(crate) slow: Arc<tokio::sync::Semaphore>,
     /// Whether streams are to end.
     pub(crate) closing: watch::Sender<bool>,
     /// A key that was made and not yet put away by the user.
     pub(crate) established: RwLock<Option<Established>>,
+    /// Moves to other machines that were checked, and not begun.
+    pub(crate) checked: Checked,
     pub(crate) options: Options,
     pub(crate) hosts: Hosts,
     /// What only this process knows.
     pub(crate) process: Zeroizing<String>,
+}
+
+/// What was typed for a move and what was seen then, under a name that nobody can guess: a form can't bring back a token
+/// that is shown to nobody.
+#[derive(Default)]
+pub(crate) struct Checked(Mutex<Vec<(String, MoveWanted, MoveSeen)>>);
+
+/// So many are kept, and for so long.
+const MOST_CHECKED: usize = 8;
+const CHECKED_FOR: Duration = Duration::from_mins(15);
+
+impl Checked {
+    /// It is begun, or nobody wants it any more.
+    pub(crate) fn take(&self, name: &str) -> Option<(MoveWanted, MoveSeen)> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|(known, ..)| known == name)?;
+        let (_, wanted, seen) = kept.remove(at);
+        Some((wanted, seen))
+    }
+}
+
+/// So many of the slow questions are answered at once.
+pub(crate) const SLOW: usize = 4;
+
+/// Somebody waits for an answer; dropped with a connection that closes.
+#[derive(Default)]
+pub(crate) struct Waiting(pub(crate) Cancellation);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// What was asked, by whom.
@@ -80,6 +118,22 @@ impl Shared {
         })
     }
 
+    /// Asks what takes as long as a destination needs; not all at once, and no longer than somebody waits for it.
+    pub(crate) async fn ask_slowly<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&dyn Backend, &Cancellation) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = self.slow.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Refusal::broken("Haul could not answer because it ends."))?;
+        let waiting = Waiting::default();
+        let cancel = waiting.0.clone();
+        self.ask(move |backend| {
+            let _turn = turn;
+            question(backend, &cancel)
+        })
+        .await
+    }
+
     /// Asks what needs the hash of a password.
     pub(crate) async fn hashed<T: Send + 'static>(
         self: &Arc<Self>,
@@ -89,6 +143,20 @@ impl Shared {
         let _turn = self.hashing.acquire().await.map_err(|_| broken())?;
         let shared = self.clone();
         tokio::task::spawn_blocking(move || question(&shared.accounts)).await.map_err(|_| broken())
+    }
+
+    /// Keeps what was checked for a while.
+    pub(crate) fn keep_checked(self: &Arc<Self>, name: String, wanted: MoveWanted, seen: MoveSeen) {
+        let mut kept = self.checked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_CHECKED {
+            kept.remove(0);
+        }
+        kept.push((name.clone(), wanted, seen));
+        let shared = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(CHECKED_FOR).await;
+            shared.upgrade().map(|shared| shared.checked.take(&name))
+        });
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -1,24 +1,32 @@
-//! Tells of changes as they happen. Nothing is sent while nothing changes, except for a sign of life.
+//! Tells of changes as they happen, and of progress while something runs. Nothing else is sent, except for a sign of
+//! life. Who may no longer know it is told nothing more.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
     response::{Sse, sse},
 };
 use futures_util::{Stream, stream};
+use http::HeaderMap;
 use keeper::status::{Level, Running};
 use serde::Serialize;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use utoipa::ToSchema;
 
-use crate::{backend::Backend, shared::Shared};
+use crate::{
+    backend::Backend,
+    shared::{Asked, Shared},
+    visitor::{Trust, Visitor},
+};
 
 /// Changes are told no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What runs gets on in the meantime.
+const PROGRESS: Duration = Duration::from_secs(2);
 /// A sign of life, so that proxies keep the connection.
 const ALIVE: Duration = Duration::from_secs(25);
 
@@ -42,31 +50,60 @@ pub(crate) struct Change {
     (status = 200, description = "Server-sent events", body = Change, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
+    asked: Asked,
+    headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let mut changes = shared.backend.changes();
     changes.mark_changed();
-    let events = stream::unfold((shared, changes, Instant::now()), |(shared, mut changes, due)| async move {
-        let event = next(&shared, &mut changes, due).await?;
-        Some((Ok(event), (shared, changes, Instant::now() + PAUSE)))
+    let told = Told { shared, headers, trust: asked.visit.trust, changes, is_running: false };
+    let events = stream::unfold((told, Instant::now()), |(mut told, due)| async move {
+        let event = told.next(due).await?;
+        Some((Ok(event), (told, Instant::now() + PAUSE)))
     });
     Sse::new(events).keep_alive(sse::KeepAlive::new().interval(ALIVE))
 }
 
-/// The next event, not before it is due; `None` when the service ends.
-async fn next(shared: &Arc<Shared>, changes: &mut watch::Receiver<u64>, due: Instant) -> Option<sse::Event> {
-    let mut closing = shared.closing.subscribe();
-    let news = async {
-        changes.changed().await.ok()?;
-        sleep_until(due).await;
-        Some(())
-    };
-    tokio::select! {
-        _ = closing.wait_for(|closing| *closing) => return None,
-        news = news => news?,
+/// Somebody who is told.
+struct Told {
+    shared: Arc<Shared>,
+    /// Who that is.
+    headers: HeaderMap,
+    trust: Trust,
+    changes: watch::Receiver<u64>,
+    is_running: bool,
+}
+
+impl Told {
+    /// The next event, not before it is due; `None` when the service ends, or who listens has logged out.
+    async fn next(&mut self, due: Instant) -> Option<sse::Event> {
+        let shared = self.shared.clone();
+        let mut closing = shared.closing.subscribe();
+        let is_running = self.is_running;
+        let progress = async {
+            if is_running {
+                sleep(PROGRESS).await;
+            } else {
+                pending::<()>().await;
+            }
+        };
+        let news = async {
+            tokio::select! {
+                changed = self.changes.changed() => changed.ok()?,
+                () = progress => {}
+            }
+            sleep_until(due).await;
+            Some(())
+        };
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => return None,
+            news = news => news?,
+        }
+        Visitor::of(&self.headers, self.trust, &shared.accounts, &shared.process).scope()?;
+        let version = *self.changes.borrow_and_update();
+        let status = shared.ask(<dyn Backend>::status).await.ok()?;
+        let running: Vec<Running> = status.jobs.into_iter().flat_map(|job| job.running).collect();
+        self.is_running = !running.is_empty();
+        let change = Change { version, level: status.level, headline: status.headline, running };
+        sse::Event::default().event("change").id(version.to_string()).json_data(change).ok()
     }
-    let version = *changes.borrow_and_update();
-    let status = shared.ask(<dyn Backend>::status).await.ok()?;
-    let running = status.jobs.into_iter().flat_map(|job| job.running).collect();
-    let change = Change { version, level: status.level, headline: status.headline, running };
-    sse::Event::default().event("change").id(version.to_string()).json_data(change).ok()
 }

@@ -73,6 +73,17 @@ impl Visitor {
         }
     }
 
+    /// Whether they may say which commands are run: who logged in with the password, this machine's user, and a program
+    /// that may do everything. Whoever Home Assistant lets in has shown no password of Haul's.
+    pub(crate) fn may_set_commands(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Token(scope) => *scope == Scope::Admin,
+            Self::Browser { session, .. } => session.is_some(),
+            Self::Local => true,
+        }
+    }
+
     /// What the forms of a page for this visitor bring along.
     pub(crate) fn form(&self) -> &str {
         match self {

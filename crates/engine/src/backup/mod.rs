@@ -142,6 +142,10 @@ fn attempt(
     outbound.begin(expected)?;
     let output = Output::new(outbound, Arc::clone(progress));
     let made = write_archive(&layout, work, output, progress, cancel)?;
+    if let Some(told) = &options.when_read {
+        // Who does not want to know any more need not.
+        let _ = told.send(());
+    }
     progress.enter(Phase::Finishing);
     if read_back.contains(&true) {
         // Reading everything back takes long, and no database should wait for it; if the copy is lost that late, its

@@ -1,6 +1,6 @@
 //! The options of a backup.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, sync::mpsc::Sender};
 
 use habackup::securetar::Password;
 use jiff::Zoned;
@@ -53,6 +53,9 @@ pub struct BackupOptions {
     pub read_back: bool,
     /// Lets local copies use the space that Home Assistant needs on its own file system.
     pub force: bool,
+    /// Told when the config directory was read to its end and only the rest is to be sent; if that is lost so late that
+    /// Haul begins anew, it is told again.
+    pub when_read: Option<Sender<()>>,
     /// The moment of the backup, in the zone that its name should show.
     pub now: Zoned,
 }
@@ -76,6 +79,7 @@ impl BackupOptions {
             digest: false,
             read_back: false,
             force: false,
+            when_read: None,
             now: Zoned::now(),
         }
     }

@@ -63,6 +63,8 @@ pub struct Progress {
     outputs: Mutex<Outputs>,
     // Done means: the only destination has acknowledged it.
     sending: AtomicBool,
+    // What the job is at where no figures say it.
+    step: Mutex<Option<String>>,
     // What this machine is doing.
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -92,6 +94,7 @@ impl Default for Progress {
             pipeline: pargz::Meters::default(),
             outputs: Mutex::default(),
             sending: AtomicBool::new(false),
+            step: Mutex::default(),
             pulse: Arc::default(),
         }
     }
@@ -242,6 +245,16 @@ impl Progress {
     /// What blocks the job on this machine, once it takes long: a lock, a disk or a share that does not answer.
     pub fn standstill(&self) -> Option<String> {
         self.pulse.standstill()
+    }
+
+    /// What the job is at, in its own words, as long as no figures say it.
+    pub fn say(&self, step: Option<&str>) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step.map(str::to_owned);
+    }
+
+    /// What it said last.
+    pub fn step(&self) -> Option<String> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the user should know while the job runs.

@@ -57,7 +57,7 @@ use crate::{
 };
 
 pub(crate) use select::{Nearest, tidy};
-pub(crate) use stage::remove_tree;
+pub(crate) use stage::{is_stage, remove_tree};
 pub(crate) use unpack::{config_path, on_disk};
 
 use select::Selection;
@@ -306,13 +306,7 @@ pub fn restore(
             .map_err(|source| RestoreError::Target { path: into.to_owned(), source })?;
         target = Target::look(into)?;
     }
-    if target.now == Now::Filled && !options.replace {
-        return Err(RestoreError::NotEmpty(into.to_owned()));
-    }
-    nobody_at_work(&target, options)?;
-    if target.now == Now::Filled && selection.is_everything() {
-        target.any_mounts_in_the_way()?;
-    }
+    allows(&target, &selection, into, options)?;
     let owner = owner(&target, options)?;
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
     let job = Job { opened: &opened, options, selection: &selection, target: &target, owner, cancel };
@@ -329,6 +323,22 @@ pub fn restore(
     let mut report = job.report(member, result, swapped, started);
     report.warnings.splice(0..0, said);
     Ok(report)
+}
+
+/// Whether a restore into `into` can begin, as far as the directory says.
+pub fn check(into: &Path, options: &RestoreOptions) -> Result<(), RestoreError> {
+    allows(&Target::look(into)?, &selection(options)?, into, options)
+}
+
+fn allows(target: &Target, selection: &Selection, into: &Path, options: &RestoreOptions) -> Result<(), RestoreError> {
+    if target.now == Now::Filled && !options.replace {
+        return Err(RestoreError::NotEmpty(into.to_owned()));
+    }
+    nobody_at_work(target, options)?;
+    if target.now == Now::Filled && selection.is_everything() {
+        target.any_mounts_in_the_way()?;
+    }
+    Ok(())
 }
 
 /// Refuses to replace what somebody is at work in.

@@ -110,7 +110,7 @@ fn tells_of_failed_writes(release: &str) -> bool {
 }
 
 /// Whether a directory entry is a staging directory, live or left over.
-pub(super) fn is_stage(name: &[u8]) -> bool {
+pub(crate) fn is_stage(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes())
         .is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
 }

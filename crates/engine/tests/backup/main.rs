@@ -358,6 +358,7 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
                 breathing.set_len(u64::from(n % 2) * 3_000_000 + 300_000).unwrap();
             }
         });
+        let _stopping = Stopping(&stop);
         for n in 0..15 {
             let report = back_up(&BackupOptions {
                 destinations: vec![Destination::Path(place.out().join(format!("{n}.tar")))],
@@ -372,8 +373,16 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
             }
             assert_good(report.local_path().unwrap(), None);
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends a thread of the test, also when the test fails: it would wait for it for ever.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -140,7 +140,10 @@ pub(crate) enum Command {
     Resume(JobArgs),
     /// List the jobs in haul.toml
     #[command(after_help = "Example:\n  haul jobs")]
-    Jobs(StatusArgs),
+    Jobs(JobsArgs),
+    /// Test who is told when something is wrong
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Show and test destinations
     #[command(subcommand, after_help = destinations())]
     Destination(DestinationCommand),

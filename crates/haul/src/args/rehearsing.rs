@@ -9,6 +9,7 @@ use super::{OutputArgs, PasswordArgs, WaitingArgs};
 pub(super) const REHEARSE_EXAMPLES: &str = "\
 Examples:
   haul rehearse backup.tar
+  haul rehearse home
   haul rehearse offsite/NAME.tar --password-file ~/.haul-password --max-size 8GiB
   haul rehearse today.tar --compare last-week.tar --json
   haul rehearse backup.tar --boot '/srv/homeassistant/bin/hass --config $HAUL_REHEARSAL_CONFIG'
@@ -16,6 +17,9 @@ Examples:
 Haul restores the archive into a scratch directory, lets SQLite check every database, parses
 Home Assistant's own files, counts users, integrations, devices and rows, and removes the
 directory. If it does not fit, Haul checks everything in memory instead, and says so.
+
+With the name of a job, its newest whole backup is rehearsed with the job's key and `boot`, and the
+result stands in `haul status`.
 
 --boot COMMAND then starts Home Assistant on the restored configuration, waits until it runs, looks
 at it, and ends it. `sh -c` runs COMMAND, with HAUL_REHEARSAL_CONFIG (the config directory) and
@@ -28,7 +32,7 @@ damaged, or a restore loses users, settings or the history; 1 the rehearsal itse
 
 #[derive(Debug, Args)]
 pub(crate) struct RehearseArgs {
-    /// The archive: a file, or DEST/NAME.tar
+    /// The archive: a file, or DEST/NAME.tar; or a job from haul.toml: its newest whole backup
     pub(crate) archive: PathBuf,
     /// Directory for the scratch directory [default: rehearse in Haul's state directory]
     #[arg(long, value_name = "DIR")]
@@ -60,4 +64,12 @@ pub(crate) struct RehearseArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
+}
+
+impl RehearseArgs {
+    /// Whether it says nothing but what is to be rehearsed.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_said = self.in_memory || self.keep_scratch || self.boot.is_some();
+        !is_said && self.scratch.is_none() && self.compare.is_none() && self.password.password_file.is_none()
+    }
 }

@@ -1,6 +1,8 @@
 //! Arguments of the commands for what happens by itself.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 
 use super::ProgressArg;
 
@@ -33,8 +35,10 @@ pub(super) const STATUS_EXAMPLES: &str = "\
 Examples:
   haul status
   haul status --json
+  haul status --alive
+  haul status --textfile /var/lib/prometheus/node-exporter/haul.prom
 
-Exit code 0: all is well; 3: something needs a look; 4: backups are not safe.";
+Exit code 0: all is well; 3: something needs a look, or there is no backup yet; 4: backups are not safe.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -62,6 +66,9 @@ pub(crate) struct RunArgs {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressArg,
+    /// When done, write what is known to this file in Prometheus's text format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) textfile: Option<PathBuf>,
     /// Print one JSON document when done
     #[arg(long)]
     pub(crate) json: bool,
@@ -69,6 +76,19 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Write what is known to this file in Prometheus's text format, for node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) textfile: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only tell whether the service answers (exit code 0 or 1), for example as a container's health check
+    #[arg(long, conflicts_with_all = ["json", "textfile"])]
+    pub(crate) alive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -78,4 +98,20 @@ pub(crate) struct StatusArgs {
 pub(crate) struct JobArgs {
     /// The job
     pub(crate) job: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test message through every channel in haul.toml, or through one
+    #[command(after_help = "Example:\n  haul notify check phone")]
+    Check(NotifyCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NotifyCheckArgs {
+    /// The channel; without it, all are tried
+    pub(crate) channel: Option<String>,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
 }

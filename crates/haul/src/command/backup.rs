@@ -64,6 +64,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
         // Each destination says it for itself.
         read_back: false,
         force: args.force,
+        when_read: None,
         now: Zoned::now(),
     };
     let progress = Arc::new(Progress::default());

@@ -50,8 +50,8 @@ pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Re
             ..failure
         }
     };
-    let (a, given) = browse::open(&source_a, given, &report_a).map_err(|failure| of(&source_a, failure))?;
-    let (b, _) = browse::open(&source_b, given_b.or(given), &report_b).map_err(|failure| of(&source_b, failure))?;
+    let (a, given) = browse::open(&source_a, given, &report_a).map_err(|error| of(&source_a, error.into()))?;
+    let (b, _) = browse::open(&source_b, given_b.or(given), &report_b).map_err(|error| of(&source_b, error.into()))?;
     for browser in [&a, &b] {
         browse::streamed(browser, "to its end");
     }

@@ -1,17 +1,18 @@
 //! `haul jobs`, `haul run`, `haul status`: the jobs of `haul.toml`, done or looked at.
 
-use std::time::Duration;
+use std::{fs, io, path::Path, time::Duration};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use keeper::{
     service::Order,
+    settings::Scope,
     status::{Ending, Level, RunStatus, Running, Status, TaskKind},
 };
 use store::Cancellation;
 
 use super::list::{moment, table};
 use crate::{
-    args::{JobArgs, RunArgs, StatusArgs},
+    args::{JobArgs, JobsArgs, ProgressArg, RehearseArgs, RunArgs, StatusArgs},
     config::{Config, edit::Draft},
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
@@ -28,7 +29,7 @@ use crate::{
 /// How often a command that waits for the service asks how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-pub(crate) fn jobs(args: &StatusArgs, config: &Config) -> Result<u8, Failure> {
+pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
     let now = Zoned::now();
     let status = serve::glance(config, &now)?;
     if args.json {
@@ -55,22 +56,46 @@ pub(crate) fn jobs(args: &StatusArgs, config: &Config) -> Result<u8, Failure> {
 }
 
 pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> {
-    let status = serve::glance(config, &Zoned::now())?;
+    if args.alive {
+        return alive();
+    }
+    let now = Zoned::now();
+    let status = serve::glance(config, &now)?;
+    if let Some(path) = &args.textfile {
+        textfile(path, config, &now)?;
+    }
     if args.json {
         output::json(&status)?;
     } else {
         output::lines(&overview(&status))?;
+        if !status.jobs.is_empty() && !lock::is_held(&destination::state_directory()) {
+            let what = "the service is not running: nothing happens by itself but what calls `haul run`";
+            output::notes("note", std::iter::once(what.to_owned()));
+        }
     }
     Ok(match status.level {
-        Level::Ok | Level::Unknown => DONE,
-        Level::Warning => INCOMPLETE,
+        Level::Ok => DONE,
+        Level::Unknown | Level::Warning => INCOMPLETE,
         Level::Error => DAMAGED,
     })
+}
+
+/// Whether there is a service that answers, however the backups are.
+fn alive() -> Result<u8, Failure> {
+    if !lock::is_held(&destination::state_directory()) {
+        return Err(Failure::new(FAILED, "the service is not running").hint("start it with `haul serve`"));
+    }
+    Control::open()?.status()?;
+    output::lines(&["The service is running".to_owned()])?;
+    Ok(DONE)
 }
 
 fn overview(status: &Status) -> Vec<String> {
     let zone = TimeZone::system();
     let mut lines = vec![text::sanitize(&status.headline)];
+    if status.jobs.is_empty() {
+        lines.push("  `haul serve` and its page set one up; or define [jobs.NAME] in haul.toml".to_owned());
+    }
     for job in &status.jobs {
         lines.push(String::new());
         lines.push(text::sanitize(&format!("{}: {}", job.name, job.headline)));
@@ -113,30 +138,72 @@ fn overview(status: &Status) -> Vec<String> {
 }
 
 pub(crate) fn run(args: &RunArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let Some(job) = config.jobs().iter().find(|job| job.name == args.job) else {
+    if !config.jobs().iter().any(|job| job.name == args.job) {
         let known: Vec<&str> = config.jobs().iter().map(|job| job.name.as_str()).collect();
         let failure = Failure::usage(format!("there is no job {:?}", args.job));
-        return Err(if known.is_empty() {
+        return Err(if config.path().is_none() {
+            no_file(config)
+        } else if known.is_empty() {
             failure.hint("define it as [jobs.NAME] in haul.toml")
         } else {
             failure.hint(format!("known: {}", known.join(", ")))
         });
-    };
-    match lock::take(&destination::state_directory())? {
-        Locked::Ours(lock) => here(args, config.only(&job.name), lock, cancel),
-        Locked::Another(_) => beside(args, &Control::open()?, cancel),
     }
+    let done = match ours_or_theirs(args.progress, cancel)? {
+        Whose::Ours(lock) => here(args, config.clone(), lock, cancel),
+        Whose::Theirs(service) => beside(args, &service, cancel),
+    };
+    // Also after a failure, which is what somebody who watches wants to see most.
+    if let Some(path) = &args.textfile {
+        let written = textfile(path, config, &Zoned::now());
+        if done.is_ok() {
+            written?;
+        }
+    }
+    done
+}
+
+/// Who does it.
+enum Whose {
+    Ours(lock::Lock),
+    Theirs(Control),
+}
+
+/// Takes the state directory, or finds the service that has it. Another `haul run` is waited for.
+fn ours_or_theirs(progress: ProgressArg, cancel: &Cancellation) -> Result<Whose, Failure> {
+    let mut steps = None;
+    loop {
+        if let Locked::Ours(lock) = lock::take(&destination::state_directory())? {
+            return Ok(Whose::Ours(lock));
+        }
+        if let Ok(service) = Control::open()
+            && service.status().is_ok()
+        {
+            return Ok(Whose::Theirs(service));
+        }
+        let steps = steps.get_or_insert_with(|| Steps::start(progress));
+        steps.say("waiting for another haul that works with this state directory");
+        if cancel.is_cancelled() {
+            return Err(Failure::new(INTERRUPTED, "interrupted; nothing was begun"));
+        }
+        cancel.sleep(LOOK_AGAIN);
+    }
+}
+
+/// The backup that was asked for, once it has ended.
+fn last(status: &Status, args: &RunArgs, begun: Timestamp) -> Option<RunStatus> {
+    let job = status.jobs.iter().find(|job| job.name == args.job)?;
+    job.last.clone().filter(|last| last.started >= begun)
 }
 
 /// Without the service: does what it would do, until there is nothing more to do now.
 fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation) -> Result<u8, Failure> {
-    let mut running = serve::Running::start(config, lock, false)?;
+    let mut running = serve::Running::start(config, lock, false, |settings| {
+        settings.only = Some(args.job.clone());
+        settings.scope = if args.no_sync { Scope::Backups } else { Scope::Everything };
+    })?;
     let bell = running.bell();
     let _waking = cancel.on_cancel(move || bell.ring());
-    let refused = |reason: keeper::status::Failure| {
-        let failure = Failure::new(FAILED, reason.message);
-        if let Some(hint) = reason.hint { failure.hint(hint) } else { failure }
-    };
     running.service.order(Order::BackUp { job: args.job.clone() }, Timestamp::now()).map_err(refused)?;
     let begun = Timestamp::now();
     let made = loop {
@@ -144,16 +211,16 @@ fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation)
             running.stop();
             return Err(Failure::new(INTERRUPTED, "interrupted; nothing was left behind"));
         }
-        running.step()?;
-        let last = running.service.runs(Some(&args.job), None, 50);
-        let made = last.into_iter().find(|run| run.kind == TaskKind::Backup && run.started >= begun);
+        running.step();
+        let made = last(&running.service.status(&Zoned::now()), args, begun);
         if let Some(made) = made.filter(|_| args.no_sync || running.service.running() == 0) {
             break made;
         }
         running.wait(None)?;
     };
+    running.finish_telling(cancel);
     running.stop();
-    report(args, &made)
+    report(args, &made, &running.service.status(&Zoned::now()))
 }
 
 /// The service makes it; this shows how far it is.
@@ -168,15 +235,11 @@ fn beside(args: &RunArgs, service: &Control, cancel: &Cancellation) -> Result<u8
             let hint = format!("the service goes on with it; the page or `haul status` shows how far {} is", args.job);
             return Err(Failure::new(INTERRUPTED, "no longer waiting for the backup").hint(hint));
         }
-        let made = service
-            .runs()?
-            .into_iter()
-            .find(|run| run.kind == TaskKind::Backup && run.job.as_deref() == Some(&args.job) && run.started >= begun);
-        if let Some(made) = made {
-            drop(steps);
-            return report(args, &made);
-        }
         let status = service.status()?;
+        if let Some(made) = last(&status, args, begun) {
+            drop(steps);
+            return report(args, &made, &status);
+        }
         let jobs = status.jobs.iter().filter(|job| job.name == args.job);
         let running = jobs.flat_map(|job| &job.running).find(|running| running.kind == TaskKind::Backup);
         let text = running.map_or_else(|| "waiting for other tasks".to_owned(), doing);
@@ -197,9 +260,128 @@ fn doing(running: &Running) -> String {
     format!("{}{done}, {}/s{limit}", running.doing, text::bytes(running.rate))
 }
 
+/// The job whose newest backup is to be rehearsed; `None`: it is an archive.
+pub(crate) fn rehearsed<'a>(args: &'a RehearseArgs, config: &Config) -> Result<Option<&'a str>, Failure> {
+    let Some(name) = args.archive.to_str().filter(|_| !args.archive.exists()) else { return Ok(None) };
+    let jobs: Vec<&str> = config.jobs().iter().map(|job| job.name.as_str()).collect();
+    if jobs.contains(&name) {
+        return Ok(Some(name));
+    }
+    if jobs.is_empty() || name.contains(['/', '.', ':']) || config.destination(name).is_some() {
+        return Ok(None);
+    }
+    let message = format!("{name:?} is neither an archive nor a job");
+    let hint = format!("give a file, DEST/NAME.tar, or a job (known: {})", jobs.join(", "));
+    Err(Failure::usage(message).hint(hint))
+}
+
+/// Rehearses a job's newest whole backup, as the service does by itself.
+pub(crate) fn rehearse(job: &str, args: &RehearseArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    if !args.is_plain() {
+        let message = format!("{job} is a job, so key, scratch directory and `boot` are those of the job");
+        return Err(Failure::usage(message).hint("leave out these options, or give an archive"));
+    }
+    let output = &args.output;
+    let begun = Timestamp::now();
+    let is_it =
+        |run: &RunStatus| run.kind == TaskKind::Rehearse && run.job.as_deref() == Some(job) && run.started >= begun;
+    let steps = Steps::start(output.progress);
+    steps.say("rehearsing");
+    let done = match ours_or_theirs(output.progress, cancel)? {
+        Whose::Ours(lock) => {
+            let mut running = serve::Running::start(config.clone(), lock, false, |settings| {
+                (settings.only, settings.scope) = (Some(job.to_owned()), Scope::Orders);
+            })?;
+            let bell = running.bell();
+            let _waking = cancel.on_cancel(move || bell.ring());
+            let mut is_ordered = false;
+            let done = loop {
+                if cancel.is_cancelled() {
+                    running.stop();
+                    return Err(Failure::new(INTERRUPTED, "interrupted; nothing was left behind"));
+                }
+                running.step();
+                // What there is must be known first.
+                if running.service.running() == 0 {
+                    if let Some(done) = running.service.runs(Some(job), None, 20).into_iter().find(is_it) {
+                        break done;
+                    }
+                    if !is_ordered {
+                        let order = Order::Rehearse { job: job.to_owned(), copy: None };
+                        running.service.order(order, Timestamp::now()).map_err(refused)?;
+                        is_ordered = true;
+                        continue;
+                    }
+                }
+                running.wait(None)?;
+            };
+            running.finish_telling(cancel);
+            running.stop();
+            done
+        }
+        Whose::Theirs(service) => {
+            service.order(&format!("jobs/{job}/rehearse"))?;
+            loop {
+                if let Some(done) = service.runs()?.into_iter().find(is_it) {
+                    break done;
+                }
+                if cancel.is_cancelled() {
+                    return Err(Failure::new(INTERRUPTED, "no longer waiting for the rehearsal")
+                        .hint("the service goes on with it; `haul status` shows the result"));
+                }
+                cancel.sleep(LOOK_AGAIN);
+            }
+        }
+    };
+    drop(steps);
+    if output.json {
+        output::json(&done)?;
+    } else {
+        output::lines(&[text::sanitize(&done.message)])?;
+        output::notes("note", done.hint.iter().cloned().collect::<Vec<_>>().into_iter());
+    }
+    Ok(match done.ending {
+        Ending::Done => DONE,
+        Ending::Incomplete => INCOMPLETE,
+        Ending::Failed => DAMAGED,
+        Ending::Cancelled => INTERRUPTED,
+    })
+}
+
+fn no_file(config: &Config) -> Failure {
+    Failure::usage(format!("{}, so there are no jobs", config.searched()))
+        .hint("`haul serve` and its page set one up; or name the file with --config FILE")
+}
+
+fn refused(reason: keeper::status::Failure) -> Failure {
+    let failure = Failure::new(FAILED, reason.message);
+    if let Some(hint) = reason.hint { failure.hint(hint) } else { failure }
+}
+
+/// What is known, for node_exporter: it reads all files of a directory, at any moment.
+fn textfile(path: &Path, config: &Config, now: &Zoned) -> Result<(), Failure> {
+    let text = serve::metrics(config, now)?;
+    let write = || -> io::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // It takes what ends in .prom.
+        let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+        let done = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+        if done.is_err() {
+            let _ = fs::remove_file(&fresh);
+        }
+        done
+    };
+    write().map_err(|error| {
+        let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
+        Failure::new(FAILED, format!("can't write {shown}: {reason}"))
+            .hint("give --textfile a file in a directory that exists and that you may write to")
+    })
+}
+
 pub(crate) fn pause(args: &JobArgs, config: &Config, paused: bool) -> Result<u8, Failure> {
     let Some(path) = config.path() else {
-        return Err(Failure::usage("there is no haul.toml, so there are no jobs").hint("`haul serve` sets one up"));
+        return Err(no_file(config));
     };
     // The service notices it by itself.
     let mut draft = Draft::open(path)?;
@@ -210,7 +392,7 @@ pub(crate) fn pause(args: &JobArgs, config: &Config, paused: bool) -> Result<u8,
     Ok(DONE)
 }
 
-fn report(args: &RunArgs, made: &RunStatus) -> Result<u8, Failure> {
+fn report(args: &RunArgs, made: &RunStatus, status: &Status) -> Result<u8, Failure> {
     if args.json {
         output::json(made)?;
     }
@@ -229,5 +411,16 @@ fn report(args: &RunArgs, made: &RunStatus) -> Result<u8, Failure> {
         output::lines(&[text::sanitize(&format!("{}: {}", args.job, made.message))])?;
         output::notes("note", made.hint.iter().cloned().collect::<Vec<_>>().into_iter());
     }
-    Ok(if made.ending == Ending::Done { DONE } else { INCOMPLETE })
+    // What was known to be away was not even tried.
+    let of_job = status.jobs.iter().filter(|job| job.name == args.job).flat_map(|job| &job.destinations);
+    let places = of_job.filter_map(|name| status.destinations.iter().find(|place| place.name == *name));
+    let away: Vec<String> = places
+        .filter_map(|place| {
+            let failure = place.away.as_ref()?;
+            Some(format!("{} gets this backup later; it can't be reached: {}", place.name, failure.message))
+        })
+        .collect();
+    let is_everywhere = away.is_empty();
+    output::notes("note", away.into_iter());
+    Ok(if made.ending == Ending::Done && is_everywhere { DONE } else { INCOMPLETE })
 }

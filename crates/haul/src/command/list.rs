@@ -70,7 +70,11 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Cancellation) -> Re
 }
 
 fn note(item: &Item) -> Option<String> {
-    let said = item.problem.clone().or_else(|| Some(verdict::incomplete(item.missing.as_ref()?, item.essential)))?;
+    let said = item
+        .problem
+        .as_deref()
+        .map(str::to_owned)
+        .or_else(|| Some(verdict::incomplete(item.missing.as_ref()?, item.essential)))?;
     Some(text::sanitize(&format!("{}: {said}", item.name)))
 }
 
@@ -114,11 +118,11 @@ fn row(item: &Item, several: bool, zone: &TimeZone) -> [String; 7] {
     [
         moment(item.date, zone),
         text::bytes(item.size),
-        item.home_assistant.clone().unwrap_or_else(|| "-".to_owned()),
+        item.home_assistant.as_deref().unwrap_or("-").to_owned(),
         maker(item.made_by).to_owned(),
         if several { short(item.instance.as_deref()) } else { String::new() },
         marks.join(", "),
-        item.name.clone(),
+        item.name.to_string(),
     ]
 }
 
@@ -204,7 +208,7 @@ pub(crate) fn inventory_but(
                     let mut found = inventory::look(Far(file), entry, pinned).map_err(unreadable);
                     if let (Ok(Some(item)), Some(note)) = (&mut found, listed.get(&ArrivalNote::name(&entry.name))) {
                         match network.ask(destination, || ArrivalNote::read(&**store, note)) {
-                            Ok(Some(note)) => item.arrival = Some(note),
+                            Ok(Some(note)) => item.arrival = Some(Box::new(note)),
                             // What can't be read might say anything: the archive stays.
                             Ok(None) => item.doubtful("the record of its arrival is damaged"),
                             Err(failure) => found = Err(failure),

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     destination::{self, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE},
-    migrate::{Move, Sent, Source, Target, Wanted, messages},
+    migrate::{Move, Sent, Wanted, messages},
     output, password, text,
 };
 
@@ -72,13 +72,15 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Cancellation) -> Result<u8, Failu
         stop: args.stop_command.clone(),
         start: args.start_command.clone(),
         progress: args.output.progress,
+        watched: None,
+        advice: &messages::COMMAND,
     };
     let network = Network::start(args.waiting.give_up_after, cancel)?.limited(args.limit.limit, &Config::default());
     let mut moving = Move::look(wanted, network, cancel)?;
     let mut notes = moving.source.notes.clone();
     notes.extend(moving.target.notes());
     if !args.output.json {
-        output::lines(&introduced(&moving.source, &moving.target))?;
+        output::lines(&messages::introduced(&moving.source, &moving.target))?;
         output::notes("note", std::mem::take(&mut notes).into_iter());
     }
     allowed(args, &moving, cancel)?;
@@ -120,13 +122,7 @@ fn allowed(args: &MigrateArgs, moving: &Move, cancel: &Cancellation) -> Result<(
     if moving.target.is_fresh() || args.no_restore {
         return Ok(());
     }
-    let address = moving.target.address();
-    if !args.replace {
-        return Err(Failure::usage(format!(
-            "{address} is set up already, and a restore replaces everything in it: users, devices, history"
-        ))
-        .hint("use --replace if you mean that, or give a fresh instance; nothing was sent"));
-    }
+    moving.target.may_be_replaced(args.replace)?;
     if args.yes || args.dry_run {
         return Ok(());
     }
@@ -134,32 +130,13 @@ fn allowed(args: &MigrateArgs, moving: &Move, cancel: &Cancellation) -> Result<(
         return Err(Failure::usage("with --json Haul can't ask")
             .hint("use --yes to replace it, or --dry-run to check without sending"));
     }
-    let question = format!("Everything in {address} will be replaced: users, devices, history. Continue?");
+    let question =
+        format!("Everything in {} will be replaced: users, devices, history. Continue?", moving.target.address());
     if destination::confirm(&question, cancel)? {
         Ok(())
     } else {
         Err(Failure::new(FAILED, "nothing was sent or replaced"))
     }
-}
-
-/// Both, before anything is done.
-fn introduced(source: &Source, target: &Target) -> Vec<String> {
-    let who = match source.logins.as_slice() {
-        [] => "no user with a password".to_owned(),
-        [one] => format!("user {}", text::sanitize(one)),
-        several => format!("users {}", messages::joined(several, "and")),
-    };
-    let version = target.version().map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
-    let kind = if target.is_fresh() { "fresh" } else { "set up already" };
-    let installation = target.installation().map_or_else(String::new, |name| format!(" ({})", text::sanitize(name)));
-    vec![
-        format!(
-            "From  {}: Home Assistant {}, {who}",
-            engine::shown(source.directory.as_os_str().as_encoded_bytes()),
-            source.version
-        ),
-        format!("To    {}: Home Assistant {version}{installation}, {kind}", target.address()),
-    ]
 }
 
 fn print_sent(sent: &Sent, is_all: bool, address: &str) -> Result<(), Failure> {
@@ -227,14 +204,9 @@ fn print_report(
     } else if args.dry_run {
         output::lines(&["All checks passed. Nothing was sent.".to_owned()])?;
     } else if let Some(restored) = restored {
-        let version =
-            restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::sanitize(version)));
-        output::lines(&[format!(
-            "Home Assistant{version} is up again after {}",
-            text::duration(restored.took.as_secs_f64())
-        )])?;
-        let who = if source.logins.is_empty() { "before".to_owned() } else { messages::any_of(&source.logins) };
-        output::lines(&[format!("restored: log in as {who} at {}", restored.address)])?;
+        let log_in = format!("restored: {}", messages::log_in(source, restored));
+        output::lines(&[messages::up_again(restored)])?;
+        output::lines(&[log_in])?;
     }
     let is_whole = sent.is_none_or(|sent| sent.report.status == Status::Complete && sent.notes.is_empty());
     Ok(if is_whole { DONE } else { INCOMPLETE })

@@ -12,6 +12,7 @@ pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod migrate;
+pub(crate) mod notify;
 pub(crate) mod peers;
 pub(crate) mod pin;
 pub(crate) mod prune;

@@ -235,7 +235,7 @@ fn hold_back(
         }
         if let Some(problem) = reading.problem(newest)? {
             let reason = format!("{}, the newest that stays, {problem}", text::sanitize(&newest.name));
-            let trouble = |item: &&Item| Trouble { name: item.name.clone(), reason: reason.clone() };
+            let trouble = |item: &&Item| Trouble { name: item.name.to_string(), reason: reason.clone() };
             failed.extend(going.iter().filter(|item| item.is_beside(newest)).map(trouble));
             going.retain(|item| !item.is_beside(newest));
         }
@@ -300,13 +300,13 @@ fn remove(
     let mut removed = Vec::new();
     for item in going {
         match remove_one(network, destination, store, item) {
-            Ok(None) => removed.push(item.name.clone()),
-            Ok(Some(reason)) => failed.push(Trouble { name: item.name.clone(), reason }),
+            Ok(None) => removed.push(item.name.to_string()),
+            Ok(Some(reason)) => failed.push(Trouble { name: item.name.to_string(), reason }),
             Err(failure) if failure.code == INTERRUPTED => {
                 let count = text::count(removed.len() as u64, "archive was", "archives were");
                 return Err(Failure::new(INTERRUPTED, format!("interrupted; {count} removed")));
             }
-            Err(failure) => failed.push(Trouble { name: item.name.clone(), reason: failure.message }),
+            Err(failure) => failed.push(Trouble { name: item.name.to_string(), reason: failure.message }),
         }
     }
     Ok(removed)

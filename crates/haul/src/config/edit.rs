@@ -8,13 +8,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+use sha2::{Digest, Sha256};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+use web::backend::{AtSettings, JobSettings, Keep};
 
 use super::Config;
 use crate::failure::{FAILED, Failure};
 
 /// The mode of a file that did not exist: it may name accounts and hosts.
 const MODE: u32 = 0o600;
+/// Keys of a destination that are true or false.
+const FLAGS: &[&str] = &["must_be_mounted"];
 
 /// The file while it is changed.
 pub(crate) struct Draft {
@@ -64,35 +72,152 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds a destination.
-    pub(crate) fn add_destination(&mut self, name: &str, settings: &[(String, String)]) {
-        let mut table = Table::new();
-        for (key, text) in settings {
-            table.insert(key, value(text));
-        }
-        self.tables("destinations").insert(name, Item::Table(table));
+    /// Another one means that the file was changed.
+    pub(crate) fn version(&self) -> String {
+        let digest = Sha256::digest(self.before.as_deref().unwrap_or_default());
+        format!("{:016x}", digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Adds a job.
-    pub(crate) fn add_job(&mut self, name: &str, job: &NewJob<'_>) {
-        let mut table = Table::new();
-        table.insert("source", value(job.source));
-        if !job.schedule.is_empty() {
-            table.insert("schedule", value(job.schedule));
+    /// What a job says, as it is written there.
+    pub(crate) fn job(&self, name: &str) -> Option<JobSettings> {
+        let job = self.document.get("jobs")?.as_table_like()?.get(name)?.as_table_like()?;
+        let all = |key: &str| job.get(key).map(texts).unwrap_or_default();
+        let one = |key: &str| all(key).into_iter().next();
+        let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(job);
+        let at = job.get("at").and_then(Item::as_table_like);
+        let at = at.into_iter().flat_map(TableLike::iter);
+        Some(JobSettings {
+            source: one("source").unwrap_or_default(),
+            schedule,
+            destinations: all("destinations"),
+            keep,
+            password_file: one("password_file"),
+            earlier_password_files: all("earlier_password_files"),
+            verify_every,
+            verify_by,
+            rehearse: one("rehearse"),
+            limit,
+            hours,
+            at: at.filter_map(|(place, differs)| Some((place.to_owned(), policy(differs.as_table_like()?)))).collect(),
+            before: one("before"),
+            after: one("after"),
+            hook_timeout: one("hook_timeout"),
+            boot: one("boot"),
+        })
+    }
+
+    /// Makes a job say this; what it says besides stays.
+    pub(crate) fn set_job(&mut self, name: &str, settings: &JobSettings) {
+        let job = child(self.tables("jobs"), name);
+        put(job, "source", std::slice::from_ref(&settings.source));
+        put(job, "schedule", &settings.schedule);
+        put_list(job, "destinations", &settings.destinations);
+        put(job, "password_file", settings.password_file.as_slice());
+        if settings.earlier_password_files.is_empty() {
+            job.remove("earlier_password_files");
+        } else {
+            put_list(job, "earlier_password_files", &settings.earlier_password_files);
         }
-        table.insert("destinations", value(job.destinations.iter().copied().collect::<Array>()));
-        if let Some(file) = job.password_file {
-            table.insert("password_file", value(file));
+        put_keep(job, &settings.keep);
+        for (key, text) in [
+            ("verify_every", &settings.verify_every),
+            ("verify_by", &settings.verify_by),
+            ("rehearse", &settings.rehearse),
+            ("limit", &settings.limit),
+            ("hours", &settings.hours),
+            ("before", &settings.before),
+            ("after", &settings.after),
+            ("hook_timeout", &settings.hook_timeout),
+            ("boot", &settings.boot),
+        ] {
+            put(job, key, text.as_slice());
         }
-        if let Some(keep) = job.keep {
-            let rules: InlineTable =
-                [("last", i64::from(keep))].into_iter().map(|(k, v)| (k, Value::from(v))).collect();
-            table.insert("keep", value(rules));
+        self.set_at(name, settings);
+    }
+
+    /// What differs at destinations; at those that are gone, nothing.
+    fn set_at(&mut self, job: &str, settings: &JobSettings) {
+        let job = child(self.tables("jobs"), job);
+        let known = job.get("at").and_then(Item::as_table_like);
+        let known: Vec<String> =
+            known.into_iter().flat_map(TableLike::iter).map(|(place, _)| place.to_owned()).collect();
+        let is_there = |place: &&String| settings.destinations.contains(place);
+        let differs = |place: &str| settings.at.get(place).cloned().unwrap_or_default();
+        let new = settings.at.keys().filter(|place| !known.contains(place) && differs(place) != AtSettings::default());
+        let places: Vec<&String> = known.iter().chain(new).filter(is_there).collect();
+        if job.get("at").is_none_or(|at| !at.is_table_like()) && !places.is_empty() {
+            let mut table = Table::new();
+            table.set_implicit(true);
+            job.insert("at", Item::Table(table));
         }
-        if let Some(rehearse) = job.rehearse {
-            table.insert("rehearse", value(rehearse));
+        let Some(at) = job.get_mut("at").and_then(Item::as_table_like_mut) else { return };
+        for place in known.iter().filter(|place| !is_there(place)) {
+            at.remove(place);
         }
-        self.tables("jobs").insert(name, Item::Table(table));
+        for place in places {
+            let table = child(at, place);
+            let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = differs(place);
+            put(table, "schedule", &schedule);
+            put_keep(table, &keep);
+            for (key, text) in
+                [("verify_every", verify_every), ("verify_by", verify_by), ("limit", limit), ("hours", hours)]
+            {
+                put(table, key, text.as_slice());
+            }
+            // A table that says nothing may stay, if it did so before.
+            if table.is_empty() && !settings.at.contains_key(place) {
+                at.remove(place);
+            }
+        }
+        if at.is_empty() {
+            job.remove("at");
+        }
+    }
+
+    /// Removes a job.
+    pub(crate) fn remove_job(&mut self, name: &str) {
+        self.tables("jobs").remove(name);
+    }
+
+    /// What is written of a destination: keys and texts.
+    pub(crate) fn destination(&self, name: &str) -> Vec<(String, String)> {
+        let table = self.document.get("destinations").and_then(Item::as_table_like);
+        let Some(table) = table.and_then(|all| all.get(name)?.as_table_like()) else { return Vec::new() };
+        table.iter().filter_map(|(key, item)| Some((key.to_owned(), texts(item).into_iter().next()?))).collect()
+    }
+
+    /// Makes a destination say this; of these keys, the others go.
+    pub(crate) fn set_destination(&mut self, name: &str, settings: &[(String, String)], others: &[&str]) {
+        let table = child(self.tables("destinations"), name);
+        for key in others.iter().filter(|key| settings.iter().all(|(set, _)| set != *key)) {
+            table.remove(key);
+        }
+        for (key, text) in settings {
+            if !FLAGS.contains(&key.as_str()) {
+                put(table, key, std::slice::from_ref(text));
+            } else if table.get(key).map(texts).unwrap_or_default() != [text.as_str()] {
+                replace_value(table, key, Value::from(text == "true"));
+            }
+        }
+    }
+
+    /// Removes a destination, also from the jobs that use it.
+    pub(crate) fn remove_destination(&mut self, name: &str) -> Result<(), Failure> {
+        let jobs: Vec<String> = self.config.jobs().iter().map(|job| job.name.clone()).collect();
+        for job in jobs {
+            let Some(mut settings) = self.job(&job).filter(|job| job.destinations.iter().any(|used| used == name))
+            else {
+                continue;
+            };
+            settings.destinations.retain(|used| used != name);
+            if settings.destinations.is_empty() {
+                let message = format!("the job {job:?} has no other location than {name:?}");
+                return Err(Failure::usage(message).hint("add another location to the job, or remove the job first"));
+            }
+            self.set_job(&job, &settings);
+        }
+        self.tables("destinations").remove(name);
+        Ok(())
     }
 
     /// A table of tables, which needs no line of its own.
@@ -118,56 +243,188 @@ impl Draft {
 
     /// Writes it, and returns what it says now.
     pub(crate) fn save(self) -> Result<Config, Failure> {
-        let text = self.document.to_string();
+        let mut text = self.document.to_string();
+        // The document knows one kind of line end; an editor of Windows wrote the other.
+        if self
+            .before
+            .as_deref()
+            .is_some_and(|before| before.contains("\r\n") && !before.replace("\r\n", "").contains('\n'))
+        {
+            text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        }
         let config = Config { path: Some(self.path.clone()), ..Config::parse(&self.path, &text)? };
-        let now = match fs::read_to_string(&self.path) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unusable(&self.path, "read", &error)),
-        };
-        if now != self.before {
+        let is_written = replace(&self.path, self.before.as_deref(), text.as_bytes())
+            .map_err(|error| unusable(&self.path, "write", &error))?;
+        if !is_written {
             let message =
                 format!("{} was changed by somebody else meanwhile; nothing was written", self.path.display());
             return Err(Failure::new(FAILED, message).hint("look at the file, and try again"));
         }
-        replace(&self.path, text.as_bytes()).map_err(|error| unusable(&self.path, "write", &error))?;
         Ok(config)
     }
 }
 
-/// A new job.
-pub(crate) struct NewJob<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) schedule: &'a str,
-    pub(crate) destinations: &'a [&'a str],
-    pub(crate) password_file: Option<&'a str>,
-    pub(crate) keep: Option<u32>,
-    pub(crate) rehearse: Option<&'a str>,
+/// What may be said of a job, and of one of its destinations.
+fn policy(table: &dyn TableLike) -> AtSettings {
+    let all = |key: &str| table.get(key).map(texts).unwrap_or_default();
+    let one = |key: &str| all(key).into_iter().next();
+    let keep = table.get("keep").and_then(Item::as_table_like);
+    let rule = |key: &str| keep.and_then(|keep| texts(keep.get(key)?).into_iter().next());
+    let count = |key: &str| rule(key)?.parse().ok();
+    AtSettings {
+        schedule: all("schedule"),
+        keep: Keep {
+            last: count("last"),
+            daily: count("daily"),
+            weekly: count("weekly"),
+            monthly: count("monthly"),
+            yearly: count("yearly"),
+            within: rule("within"),
+        },
+        verify_every: one("verify_every"),
+        verify_by: one("verify_by"),
+        limit: one("limit"),
+        hours: one("hours"),
+    }
 }
 
-/// Replaces a file in one step; owner and mode stay.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes what is kept; rules that are the same stay as they are written.
+fn put_keep(table: &mut dyn TableLike, new: &Keep) {
+    if *new == Keep::default() {
+        table.remove("keep");
+        return;
+    }
+    let is_changed = table.get("keep").is_some() && policy(table).keep != *new;
+    if table.get("keep").is_none_or(|keep| !keep.is_table_like()) {
+        table.insert("keep", value(InlineTable::new()));
+    }
+    let Keep { last, daily, weekly, monthly, yearly, within } = new;
+    let Some(keep) = table.get_mut("keep").and_then(Item::as_table_like_mut) else { return };
+    for (key, count) in [("last", last), ("daily", daily), ("weekly", weekly), ("monthly", monthly), ("yearly", yearly)]
+    {
+        let same = keep.get(key).map(texts).unwrap_or_default() == texts_of(count.as_ref());
+        match count {
+            _ if same => {}
+            Some(count) => replace_value(keep, key, Value::from(i64::from(*count))),
+            None => drop(keep.remove(key)),
+        }
+    }
+    put(keep, "within", within.as_slice());
+    if is_changed {
+        keep.fmt();
+    }
+}
+
+/// The table of this name, made if it is not there.
+fn child<'t>(tables: &'t mut dyn TableLike, name: &str) -> &'t mut dyn TableLike {
+    if tables.get(name).is_none_or(|item| !item.is_table_like()) {
+        tables.insert(name, Item::Table(Table::new()));
+    }
+    match tables.get_mut(name).and_then(Item::as_table_like_mut) {
+        Some(table) => table,
+        None => unreachable!("it was just made"),
+    }
+}
+
+/// One text or several, as the parser takes them.
+fn texts(item: &Item) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.value().clone(),
+        other => other.to_string().trim().to_owned(),
+    };
+    match item.as_value() {
+        Some(Value::Array(values)) => values.iter().map(text).collect(),
+        Some(value) => vec![text(value)],
+        None => Vec::new(),
+    }
+}
+
+fn texts_of(number: Option<&u32>) -> Vec<String> {
+    number.iter().map(ToString::to_string).collect()
+}
+
+/// Writes one text or several, or nothing; what is the same already stays as it is written.
+fn put(table: &mut dyn TableLike, key: &str, new: &[String]) {
+    if table.get(key).map(texts).unwrap_or_default() == new {
+        return;
+    }
+    match new {
+        [] => drop(table.remove(key)),
+        [text] => replace_value(table, key, Value::from(text)),
+        several => replace_value(table, key, Value::Array(several.iter().collect())),
+    }
+}
+
+/// The same for what is a list however many there are.
+fn put_list(table: &mut dyn TableLike, key: &str, new: &[String]) {
+    if table.get(key).map(texts).unwrap_or_default() != new {
+        replace_value(table, key, Value::Array(new.iter().collect()));
+    }
+}
+
+/// A comment behind the value stays.
+fn replace_value(table: &mut dyn TableLike, key: &str, mut new: Value) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        None => drop(table.insert(key, value(new))),
+    }
+}
+
+/// Replaces a file in one step; owner and mode stay. `false` if it is not what it was `before`.
+fn replace(path: &Path, before: Option<&str>, content: &[u8]) -> io::Result<bool> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let before = fs::metadata(path).ok();
+    let old = fs::metadata(path).ok();
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".new-{}", std::process::id()));
     let fresh = PathBuf::from(fresh);
-    let written = (|| {
+    let done = (|| {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&fresh)?;
-        if let Some(before) = &before {
-            file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o7777))?;
+        if let Some(old) = &old {
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
             // Only root may give a file away; whoever may not owns the new one.
-            let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
         }
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&fresh, path)
+        Ok(is(path, before)? && publish(&fresh, path, before)?)
     })();
-    if written.is_err() {
+    // The fresh one that was not wanted, or the old one.
+    if !matches!(done, Ok(true)) || before.is_some() {
         let _ = fs::remove_file(&fresh);
     }
-    written
+    done
+}
+
+/// Whether a file says that; nothing: it does not exist.
+fn is(path: &Path, text: Option<&str>) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(found) => Ok(text.is_some_and(|text| text.as_bytes() == found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(text.is_none()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file its name, so that one that somebody else has written to there at the last moment is not lost: the two
+/// change places, and what comes out is looked at.
+fn publish(fresh: &Path, path: &Path, before: Option<&str>) -> io::Result<bool> {
+    let swap = |how| renameat_with(CWD, fresh, CWD, path, how);
+    let how = if before.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    match swap(how) {
+        Ok(()) if before.is_none() || is(fresh, before).unwrap_or(false) => Ok(true),
+        Ok(()) => swap(how).map(|()| false).map_err(|error| {
+            // What somebody else wrote stays, under another name.
+            let _ = fs::rename(fresh, path.with_added_extension("other"));
+            error.into()
+        }),
+        Err(Errno::EXIST | Errno::NOENT) => Ok(false),
+        // Not every file system can do that.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(fresh, path).map(|()| true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn unusable(path: &Path, what: &str, error: &io::Error) -> Failure {
@@ -207,6 +464,61 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.toml");
+        let before = "# mine\r\n[destinations.nas]\r\nurl = \"/nas\"\r\n[jobs.home]\r\nsource = \"/config\"\r\ndestinations = \
+                      [\"nas\"]\r\n";
+        fs::write(&path, before).unwrap();
+        for (paused, added) in [(true, "paused = true\r\n"), (false, "")] {
+            let mut draft = Draft::open(&path).unwrap();
+            draft.pause("home", paused).unwrap();
+            draft.save().unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{before}{added}"));
+        }
+    }
+
+    #[test]
+    fn only_what_is_changed_is_written_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.toml");
+        let text = "# mine\n[jobs.home]   # the house\nsource = \"/config\" # all of it\nschedule = [ \"daily 04:45\" ] \
+                    # early\ndestinations = [\"nas\",  \"off\"]\nlevel = \"small\"\nkeep = { last = 3, daily = 7 } # \
+                    enough\n[jobs.home.at.off] # far\nlimit = \"1MB/s\"\n\n# in the cellar\n[destinations.nas]\nurl = \
+                    \"/nas\" # slow\n[destinations.off]\nurl = \"/off\"\n";
+        fs::write(&path, text).unwrap();
+        let mut draft = Draft::open(&path).unwrap();
+        let mut job = draft.job("home").unwrap();
+        draft.set_job("home", &job);
+        draft.set_destination("nas", &[("url".to_owned(), "/nas".to_owned())], &[]);
+        draft.save().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "what says the same stays, to the last blank");
+
+        let mut draft = Draft::open(&path).unwrap();
+        let version = draft.version();
+        job.schedule = vec!["every 6h".to_owned(), "sun 03:00".to_owned()];
+        job.keep = Keep { last: Some(5), ..Keep::default() };
+        job.destinations = vec!["nas".to_owned()];
+        job.verify_every = Some("7d".to_owned());
+        draft.set_job("home", &job);
+        draft.save().unwrap();
+        let expected = "# mine\n[jobs.home]   # the house\nsource = \"/config\" # all of it\nschedule = [\"every 6h\", \
+                        \"sun 03:00\"] # early\ndestinations = [\"nas\"]\nlevel = \"small\"\nkeep = { last = 5 } # \
+                        enough\nverify_every = \"7d\"\n\n# in the cellar\n[destinations.nas]\nurl = \"/nas\" # \
+                        slow\n[destinations.off]\nurl = \"/off\"\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+
+        let mut draft = Draft::open(&path).unwrap();
+        assert_ne!(draft.version(), version);
+        assert!(draft.remove_destination("nas").unwrap_err().message.contains("no other location"));
+        draft.remove_destination("off").unwrap();
+        draft.remove_job("home");
+        draft.save().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.trim_start(), "# in the cellar\n[destinations.nas]\nurl = \"/nas\" # slow\n");
+    }
+
+    #[test]
     fn what_somebody_else_changed_is_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("haul.toml");
@@ -220,20 +532,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_at_the_last_moment_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fresh, path) = (directory.path().join("fresh"), directory.path().join("haul.toml"));
+        let texts = || [&fresh, &path].map(|path| fs::read_to_string(path).unwrap_or_default());
+        fs::write(&fresh, "ours").unwrap();
+        fs::write(&path, "by hand").unwrap();
+        for before in [Some("as it was"), None] {
+            assert!(!publish(&fresh, &path, before).unwrap());
+            assert_eq!(texts(), ["ours", "by hand"]);
+        }
+        assert!(publish(&fresh, &path, Some("by hand")).unwrap());
+        assert_eq!(texts(), ["by hand", "ours"]);
+        fs::rename(&path, &fresh).unwrap();
+        assert!(!publish(&fresh, &path, Some("by hand")).unwrap(), "somebody removed it");
+        assert!(publish(&fresh, &path, None).unwrap());
+        assert_eq!(texts(), ["", "ours"]);
+    }
+
+    #[test]
     fn a_new_job_begins_a_file_and_what_can_not_be_is_not_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/haul.toml");
         let mut draft = Draft::open(&path).unwrap();
-        draft.add_destination("nas", &[("url".to_owned(), "/nas".to_owned())]);
-        let job = NewJob {
-            source: "/config",
-            schedule: "daily 04:45",
-            destinations: &["nas"],
-            password_file: None,
-            keep: Some(3),
-            rehearse: Some("weekly"),
+        draft.set_destination("nas", &[("url".to_owned(), "/nas".to_owned())], &[]);
+        let job = JobSettings {
+            source: "/config".to_owned(),
+            schedule: vec!["daily 04:45".to_owned()],
+            destinations: vec!["nas".to_owned()],
+            keep: Keep { last: Some(3), ..Keep::default() },
+            rehearse: Some("weekly".to_owned()),
+            ..JobSettings::default()
         };
-        draft.add_job("home", &job);
+        draft.set_job("home", &job);
         draft.save().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(
@@ -242,7 +573,7 @@ mod tests {
              04:45\"\ndestinations = [\"nas\"]\nkeep = { last = 3 }\nrehearse = \"weekly\"\n"
         );
         let mut draft = Draft::open(&path).unwrap();
-        draft.add_job("other", &NewJob { destinations: &["gone"], ..job });
+        draft.set_job("other", &JobSettings { destinations: vec!["gone".to_owned()], ..job });
         assert!(draft.save().is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }

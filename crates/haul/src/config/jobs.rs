@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "schedule",
     "destinations",
     "password_file",
+    "earlier_password_files",
     "name",
     "exclude",
     "exclude_database",
@@ -32,6 +33,7 @@ const KEYS: &[&str] = &[
     "gentle",
     "keep",
     "verify_every",
+    "verify_by",
     "rehearse",
     "boot",
     "before",
@@ -45,7 +47,7 @@ const KEYS: &[&str] = &[
     "paused",
     "at",
 ];
-const KEYS_AT: &[&str] = &["schedule", "keep", "verify_every", "limit", "hours"];
+const KEYS_AT: &[&str] = &["schedule", "keep", "verify_every", "verify_by", "limit", "hours"];
 const KEYS_OF_KEEP: &[&str] = &["last", "daily", "weekly", "monthly", "yearly", "within"];
 
 const VERIFY_EVERY: Duration = Duration::from_hours(30 * 24);
@@ -63,6 +65,7 @@ struct Policy {
     keep: Option<Rules>,
     // `Duration::MAX`: never.
     verify_every: Option<Duration>,
+    by_samples: Option<bool>,
     limit: Option<u64>,
     hours: Option<Hours>,
 }
@@ -79,7 +82,7 @@ impl File<'_> {
         let table = self.table(&format!("jobs.{name}"), value)?;
         let missing = |key: &str, example: &str| {
             Err(self
-                .wrong(value.span().start, format!("[jobs.{name}] has no {key}"))
+                .missing(table, key, value.span().start, &format!("[jobs.{name}]"))
                 .hint(format!("for example: {example}")))
         };
         let Some(source) = table.get("source") else { return missing("source", "source = \"/config\"") };
@@ -113,6 +116,11 @@ impl File<'_> {
                 "source" | "destinations" => {}
                 "schedule" => job.schedules = self.schedules(value)?,
                 "password_file" => job.making.password_file = Some(PathBuf::from(self.resolved(&text()?))),
+                "earlier_password_files" => {
+                    let files = self.several(key_name, value)?.into_iter();
+                    job.making.earlier_password_files =
+                        files.map(|(text, _)| PathBuf::from(self.resolved(&text))).collect();
+                }
                 "name" => job.making.title = Some(text()?),
                 "exclude" => {
                     job.making.exclude = self.several(key_name, value)?.into_iter().map(|(text, _)| text).collect();
@@ -128,7 +136,11 @@ impl File<'_> {
                         other => return Err(wrong(format!("{other:?} is not one of fast, balanced, small"))),
                     }
                 }
-                "rehearse" => job.rehearse = self.schedules(value)?.into_iter().next(),
+                "rehearse" => {
+                    let [schedule] = <[Schedule; 1]>::try_from(self.schedules(value)?)
+                        .map_err(|_| wrong("write one schedule, for example \"weekly\"".to_owned()))?;
+                    job.rehearse = Some(schedule);
+                }
                 "boot" => job.boot = Some(text()?),
                 "before" => job.hooks.before = Some(text()?),
                 "after" => job.hooks.after = Some(text()?),
@@ -164,6 +176,7 @@ impl File<'_> {
                     schedules,
                     verify_every: Some(own.verify_every.or(policy.verify_every).unwrap_or(VERIFY_EVERY))
                         .filter(|every| *every != Duration::MAX),
+                    by_samples: own.by_samples.or(policy.by_samples).unwrap_or(false),
                     limit: own.limit.or(policy.limit),
                     hours: own.hours.or(policy.hours),
                     destination,
@@ -222,6 +235,13 @@ impl File<'_> {
                 policy.verify_every =
                     Some(if text == "never" { Duration::MAX } else { duration(&text).map_err(wrong)? });
             }
+            "verify_by" => {
+                policy.by_samples = Some(match self.scalar(key, value)?.as_str() {
+                    "samples" => true,
+                    "whole" => false,
+                    other => return Err(wrong(format!("{other:?} is neither \"whole\" nor \"samples\""))),
+                });
+            }
             "limit" => policy.limit = Some(rate(&self.scalar(key, value)?).map_err(wrong)?),
             "hours" => policy.hours = Some(Hours::parse(&self.scalar(key, value)?).map_err(wrong)?),
             _ => return Ok(false),
@@ -260,7 +280,7 @@ impl File<'_> {
     }
 
     /// One text or several, and where each is.
-    fn several(&self, key: &str, value: &Value<'_>) -> Result<Vec<(String, usize)>, Failure> {
+    pub(super) fn several(&self, key: &str, value: &Value<'_>) -> Result<Vec<(String, usize)>, Failure> {
         match value.get_ref() {
             DeValue::Array(items) => {
                 items.iter().map(|item| Ok((self.scalar(key, item)?, item.span().start))).collect()

@@ -31,6 +31,7 @@ fn every_mistake_names_the_line_and_the_nearest_word() {
             "haul.toml, line 2: invalid value \"0\" for threads: write a whole number, 1 or more",
         ),
         ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
+        ("[destinations.x]\nulr = \"/b\"", "haul.toml, line 2: there is no key \"ulr\"; did you mean \"url\"?"),
         (
             "[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"",
             "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?",

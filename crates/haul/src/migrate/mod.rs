@@ -13,7 +13,6 @@
 //! | `source` | the old one: whether its directory is whole, who can log in |
 //! | `target` | the new one, fresh or with a token |
 //! | `sink` | the new one as a destination that takes one archive |
-//! | `pause` | the old one stopped, and started again whatever happens |
 //! | `messages` | the sentences that combine several facts |
 
 pub(crate) mod messages;
@@ -24,11 +23,11 @@ mod target;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{BackupError, BackupOptions, BackupReport, Destination, Identity, Progress};
-use homeassistant::{Begun, Restored, Secret, Stage, Tls};
+use homeassistant::{Begun, Kind, Restored, Secret, Stage, Tls};
 use store::{Cancellation, retry::RetryPolicy};
 
 use self::{
-    messages::Reached,
+    messages::{Advice, Reached},
     sink::{HomeAssistantSink, Ledger},
 };
 pub(crate) use self::{source::Source, target::Target};
@@ -56,6 +55,79 @@ pub(crate) struct Wanted {
     pub(crate) stop: Option<String>,
     pub(crate) start: Option<String>,
     pub(crate) progress: ProgressArg,
+    /// Whoever else watches it.
+    pub(crate) watched: Option<Arc<Progress>>,
+    /// What is advised where it is asked for.
+    pub(crate) advice: &'static Advice,
+}
+
+/// Why it can't be moved, and what of the user's words that is about.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    pub(crate) about: About,
+    pub(crate) failure: Failure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// The old one, or this machine.
+    Source,
+    Address,
+    Token,
+    /// That everything may be replaced.
+    Replace,
+}
+
+impl About {
+    fn of(self, failure: Failure) -> Unfit {
+        Unfit { about: self, failure }
+    }
+}
+
+impl From<Failure> for Unfit {
+    fn from(failure: Failure) -> Self {
+        About::Source.of(failure)
+    }
+}
+
+impl From<homeassistant::Error> for Unfit {
+    fn from(error: homeassistant::Error) -> Self {
+        let about = if error.kind == Kind::Credentials { About::Token } else { About::Address };
+        about.of(error.into())
+    }
+}
+
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Self {
+        unfit.failure
+    }
+}
+
+/// Says what is being done while there are no figures, at the terminal and to whoever watches.
+struct Saying<'a> {
+    steps: Steps,
+    watched: Option<&'a Progress>,
+}
+
+impl<'a> Saying<'a> {
+    fn start(wanted: &'a Wanted) -> Self {
+        Self { steps: Steps::start(wanted.progress), watched: wanted.watched.as_deref() }
+    }
+
+    fn say(&self, what: &str) {
+        self.steps.say(what);
+        if let Some(watched) = self.watched {
+            watched.say(Some(what));
+        }
+    }
+}
+
+impl Drop for Saying<'_> {
+    fn drop(&mut self) {
+        if let Some(watched) = self.watched {
+            watched.say(None);
+        }
+    }
 }
 
 /// A move from one Home Assistant to another that nothing speaks against.
@@ -82,33 +154,34 @@ pub(crate) struct Sent {
 
 impl Move {
     /// Checks both sides. It sends nothing to the new one, and reads of the old one only what identifies it.
-    pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Cancellation) -> Result<Self, Failure> {
+    pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Cancellation) -> Result<Self, Unfit> {
         let options = options(&wanted);
         let identity = engine::identity(&options).map_err(|error| match error {
             BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => Failure::usage(
                 error.to_string(),
             )
             .hint("give the config directory: the one with configuration.yaml and the hidden .HA_VERSION and .storage"),
-            other => other.into(),
+            other => Failure::from(other),
         })?;
         let source = Source::look(&wanted.config, &identity)?;
-        let steps = Steps::start(wanted.progress);
+        let steps = Saying::start(&wanted);
         let shown = crate::text::sanitize(&homeassistant::without_login(&wanted.to));
         steps.say(&format!("checking {shown}"));
-        let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone(), network.context.tuning.give_up_after);
+        let looking = Target::look(&wanted, network.context.tuning.give_up_after);
         let target = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(looking));
-        let mut target = target.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))??;
+        let mut target = target.map_err(|error| messages::ended(&error, Reached::Nothing, &shown, wanted.advice))??;
         target.suits(&source)?;
         let expecting =
             network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
-        expecting.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))?;
+        expecting.map_err(|error| messages::ended(&error, Reached::Nothing, &shown, wanted.advice))?;
+        drop(steps);
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: cancel.clone() })
     }
 
     /// Sends the backup, while the old one runs or is stopped for it.
     pub(crate) fn send(&mut self) -> Result<Sent, Failure> {
         let Some(stop) = &self.wanted.stop else { return self.send_now() };
-        let steps = Steps::start(self.wanted.progress);
+        let steps = Saying::start(&self.wanted);
         steps.say("stopping the old Home Assistant");
         let hooks = Hooks {
             before: Some(stop),
@@ -116,12 +189,13 @@ impl Move {
             time_limit: None,
             before_called: ("the stop command", "nothing was sent; the new Home Assistant is as it was"),
             after_called: ("the start command", "the old Home Assistant may still be stopped"),
+            is_shown: true,
         };
         let stopped = match Prepared::begin(&hooks, &self.cancel) {
             Ok(stopped) => stopped,
             Err(NotPrepared::Failed(failure)) => return Err(failure),
             Err(NotPrepared::Interrupted) => {
-                let failure = messages::interrupted(Reached::Nothing, self.target.address());
+                let failure = messages::interrupted(Reached::Nothing, self.target.address(), self.wanted.advice);
                 return Err(if self.wanted.start.is_some() {
                     failure
                 } else {
@@ -131,7 +205,7 @@ impl Move {
         };
         drop(steps);
         let sent = self.send_now();
-        let steps = Steps::start(self.wanted.progress);
+        let steps = Saying::start(&self.wanted);
         if self.wanted.start.is_some() {
             steps.say("starting the old Home Assistant again");
         }
@@ -163,7 +237,7 @@ impl Move {
         context.tuning.first_contact = context.tuning.give_up_after;
         self.options.destinations =
             vec![Destination::Remote { sink: Arc::new(store), name: None, context: Some(context) }];
-        let progress = Arc::new(Progress::default());
+        let progress = self.wanted.watched.clone().unwrap_or_default();
         let job = Job { verb: "sending", encrypted: self.options.password.is_some(), names_limit: true };
         let display = Display::start(self.wanted.progress, job, Arc::clone(&progress));
         let outcome = engine::backup(&self.options, Some(&self.network.sockets()), &progress, &self.cancel);
@@ -186,7 +260,7 @@ impl Move {
                     (true, false) => Reached::Sending,
                     (true, true) => Reached::Unanswered,
                 };
-                messages::interrupted(reached, self.target.address())
+                messages::interrupted(reached, self.target.address(), self.wanted.advice)
             }
             (BackupError::Store(_), Some(last)) => {
                 crate::output::notes(
@@ -205,25 +279,25 @@ impl Move {
 
     /// Restores what was sent, and waits until the new one is up again.
     pub(crate) fn restore(&self, sent: &Sent) -> Result<Restored, Failure> {
-        let steps = Steps::start(self.wanted.progress);
-        let address = self.target.address();
+        let steps = Saying::start(&self.wanted);
+        let (address, advice) = (self.target.address(), self.wanted.advice);
         let policy = RetryPolicy::new(&self.network.context);
         if self.cancel.is_cancelled() {
-            return Err(messages::interrupted(Reached::Sent, address));
+            return Err(messages::interrupted(Reached::Sent, address, advice));
         }
         steps.say("restoring: Home Assistant is reading the backup");
         let elsewhere = self.network.bridge.wait(policy.unless_cancelled(self.target.elsewhere()));
-        let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, address))?;
+        let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, address, advice))?;
         let request = self.target.request(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&request)));
         // An interruption now may well be too late.
-        let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, address))?;
+        let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, address, advice))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
             steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
         }
         let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
         let restored = self.network.bridge.wait(policy.unless_cancelled(following));
-        Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, address))??)
+        Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, address, advice))??)
     }
 
     async fn ask_to_restore(&self, request: &homeassistant::RestoreRequest) -> Result<Begun, homeassistant::Error> {

@@ -93,7 +93,7 @@ impl HomeAssistantSink {
             text::bytes(needed)
         );
         let full = refusal(self.target.address(), Kind::Full { missing: Some(needed - free) }, reason);
-        Err(full.advise("free some space there, or leave out the history with --exclude-database; nothing was sent"))
+        Err(full.advise(self.target.advice().full))
     }
 
     /// After a break: the reason once, so that it is seen and there is a pause; then whether it arrived.

@@ -6,11 +6,15 @@ use bytes::Bytes;
 use futures_util::Stream;
 use habackup::version::HaVersion;
 use homeassistant::{
-    Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, RestoreRequest, Secret, Timeouts, Tls,
-    Upload, Way, local_agent,
+    Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Kind, Manager, Phase, RestoreRequest, Secret,
+    Timeouts, Upload, Way, local_agent,
 };
 
-use super::{messages, source::Source};
+use super::{
+    About, Unfit, Wanted,
+    messages::{self, Advice},
+    source::Source,
+};
 use crate::failure::{FAILED, Failure};
 
 /// What accepts backups there: Home Assistant itself, or its Supervisor.
@@ -30,17 +34,19 @@ pub(crate) struct Target {
     elsewhere: Vec<Elsewhere>,
     /// An address where it might have answered, and another one answers already.
     taken: Option<String>,
+    advice: &'static Advice,
 }
 
 impl Target {
     /// Looks at what answers there. Refuses whatever can't take a backup; nothing is sent.
-    pub(crate) async fn look(
-        address: &str,
-        tls: Tls,
-        token: Option<Secret>,
-        give_up_after: Duration,
-    ) -> Result<Self, Failure> {
-        let instance = Instance::look(address, tls, timeouts(give_up_after)).await?;
+    pub(crate) async fn look(wanted: &Wanted, give_up_after: Duration) -> Result<Self, Unfit> {
+        let Wanted { tls, advice, .. } = *wanted;
+        let instance = Instance::look(&wanted.to, tls, timeouts(give_up_after)).await.map_err(|mut error| {
+            if error.kind == Kind::Certificate {
+                error.advice = advice.certificate.map(str::to_owned).or(error.advice);
+            }
+            Unfit::from(error)
+        })?;
         let address = instance.seen().address.clone();
         let is_unchecked = tls.insecure && address.starts_with("https");
         match &instance.seen().phase {
@@ -55,14 +61,19 @@ impl Target {
                     is_unchecked,
                     elsewhere: Vec::new(),
                     taken: None,
+                    advice,
                 })
             }
-            Phase::Preparing => Err(Failure::new(FAILED, format!("{address} is still downloading Home Assistant"))
-                .hint("wait until its welcome page offers to create a home or restore a backup")),
+            Phase::Preparing => {
+                Err(About::Address.of(Failure::new(FAILED, format!("{address} is still downloading Home Assistant"))
+                    .hint("wait until its welcome page offers to create a home or restore a backup")))
+            }
             phase @ (Phase::Begun | Phase::SetUp) => {
                 let what =
                     if *phase == Phase::Begun { "somebody has started to set it up" } else { "it is set up already" };
-                let Some(token) = token else { return Err(no_token(&address, what)) };
+                let Some(token) = wanted.token.clone() else {
+                    return Err(About::Token.of(no_token(&address, what, advice)));
+                };
                 let (admin, agents) = instance.admin(token.clone()).await?;
                 let manager = admin.info().await?;
                 let agent = own_agent(&address, &agents)?;
@@ -75,6 +86,7 @@ impl Target {
                     is_unchecked,
                     elsewhere: Vec::new(),
                     taken: None,
+                    advice,
                 })
             }
         }
@@ -96,30 +108,45 @@ impl Target {
     }
 
     /// Refuses what is known to end badly: an older version, or the very instance that the backup is of.
-    pub(crate) fn suits(&self, source: &Source) -> Result<(), Failure> {
+    pub(crate) fn suits(&self, source: &Source) -> Result<(), Unfit> {
         let address = self.address();
         if self.token.as_ref().is_some_and(|token| source.knows(token)) {
-            return Err(Failure::usage(format!(
+            let failure = Failure::usage(format!(
                 "{address} seems to be the Home Assistant that runs from {}: the token is one of its own",
                 source.directory.display()
-            ))
-            .hint(
-                "give another --to; if that instance got these users from an earlier restore, create a new token there",
             ));
+            return Err(About::Address.of(failure.hint(self.advice.own_token)));
         }
         if let Some(version) = self.version()
             && version < source.version
         {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 FAILED,
                 format!(
                     "{address} runs Home Assistant {version} and would refuse a backup from the newer {}",
                     source.version
                 ),
-            )
-            .hint(format!("update it to {} or newer first", source.version)));
+            );
+            return Err(About::Address.of(failure.hint(format!("update it to {} or newer first", source.version))));
         }
         Ok(())
+    }
+
+    /// Whether what is there may be replaced. A fresh one holds nothing.
+    pub(crate) fn may_be_replaced(&self, is_wanted: bool) -> Result<(), Unfit> {
+        if self.is_fresh() || is_wanted {
+            return Ok(());
+        }
+        let failure = Failure::usage(format!(
+            "{} is set up already, and a restore replaces everything in it: users, devices, history",
+            self.address()
+        ));
+        Err(About::Replace.of(failure.hint(self.advice.replace)))
+    }
+
+    /// What is advised where it is asked for.
+    pub(crate) fn advice(&self) -> &'static Advice {
+        self.advice
     }
 
     /// What the user should know of it.
@@ -262,7 +289,7 @@ fn timeouts(give_up_after: Duration) -> Timeouts {
     Timeouts { restart: usual.restart.min(give_up_after), ..usual }
 }
 
-fn idle(address: &str, manager: &Manager) -> Result<(), Failure> {
+fn idle(address: &str, manager: &Manager) -> Result<(), Unfit> {
     let what = match manager.state.as_str() {
         "create_backup" => "is making a backup",
         "receive_backup" => "is taking another backup",
@@ -270,24 +297,20 @@ fn idle(address: &str, manager: &Manager) -> Result<(), Failure> {
         "blocked" => "is still starting",
         _ => return Ok(()),
     };
-    Err(Failure::new(FAILED, format!("{address} {what} at the moment")).hint("try again when that is done"))
+    let failure = Failure::new(FAILED, format!("{address} {what} at the moment"));
+    Err(About::Address.of(failure.hint("try again when that is done")))
 }
 
-fn no_token(address: &str, what: &str) -> Failure {
-    Failure::new(FAILED, format!("{address} does not accept a backup without a login: {what}")).hint(
-        "if nothing in it matters, reinstall it and leave its welcome page as it is; to replace its content, use \
-            --replace with an administrator's --token-file",
-    )
+fn no_token(address: &str, what: &str, advice: &Advice) -> Failure {
+    Failure::new(FAILED, format!("{address} does not accept a backup without a login: {what}")).hint(advice.no_token)
 }
 
-fn own_agent(address: &str, agents: &[Agent]) -> Result<String, Failure> {
+fn own_agent(address: &str, agents: &[Agent]) -> Result<String, Unfit> {
     let none = || {
         let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
-        Failure::new(
-            FAILED,
-            format!("{address} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")),
-        )
-        .hint("check under Settings > System > Backups whether local backups work there")
+        let only = messages::joined(&ids, "and");
+        let failure = Failure::new(FAILED, format!("{address} keeps no backups on its own disk, only on {only}"));
+        About::Address.of(failure.hint("check under Settings > System > Backups whether local backups work there"))
     };
     local_agent(agents).map(str::to_owned).ok_or_else(none)
 }

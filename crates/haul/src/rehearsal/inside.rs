@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use store::Cancellation;
 use tokio::sync::watch;
 
-use super::{ENTRANCE, INSIDE, ITSELF, Outcome, Task, isolation, output::Printed, processes};
+use super::{ENTRANCE, INSIDE, ITSELF, Outcome, Task, isolation, output::Printed, privileges, processes};
 use crate::{
     failure::{DONE, FAILED, Failure},
     stored,
@@ -66,14 +66,17 @@ fn entrance(config: &Path) -> io::Result<Option<Outcome>> {
     let mut command = Command::new(ITSELF);
     command.arg(INSIDE).arg(config);
     isolation::first_inside(&mut command);
-    command.spawn()?.wait()?;
-    Ok(None)
+    match command.spawn() {
+        Ok(mut first) => first.wait().map(|_| None),
+        Err(error) => Ok(Some(Outcome::NotIsolated(engine::plain_reason(&error)))),
+    }
 }
 
 fn start(config: &Path) -> io::Result<Option<Outcome>> {
     let mut line = String::new();
     stdin().lock().read_line(&mut line)?;
     let task: Task = serde_json::from_str(&line)?;
+    privileges::close_to_others()?;
     processes::adopt();
     let cancel = Cancellation::default();
     let canceller = cancel.clone();
@@ -105,6 +108,9 @@ fn run(config: &Path, task: &Task, cancel: &Cancellation) -> io::Result<Outcome>
     booted.seconds = clock.elapsed().as_secs_f64();
     let code = running.ended.borrow().and_then(|status| status.code());
     runtime.block_on(running.end(cancel));
+    // What it started may still hold its output.
+    processes::end_all();
+    running.printed.wait();
     if code.is_some_and(|code| NO_COMMAND.contains(&code)) {
         let printed = running.printed.end();
         return Ok(Outcome::NotStarted(
@@ -127,6 +133,10 @@ impl Running {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("sh");
         command.args(["-c", RESTARTS, "haul-boot", &task.command]);
+        // What is there as code is not ours: it gets no password and no token.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HAUL_")) {
+            command.env_remove(name);
+        }
         command.env("HAUL_REHEARSAL_CONFIG", config).env("HAUL_REHEARSAL_PORT", task.port.to_string());
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
         isolation::mortal(&mut command);

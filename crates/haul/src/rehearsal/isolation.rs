@@ -1,10 +1,12 @@
 //! A place that a rehearsed Home Assistant can't reach out of: no network but a loopback of its own, no devices, no
-//! sockets of other programs, no process but its own, and files that it can read and not change.
+//! sockets of other programs, no process but its own, temporary files of its own, and all others to read and not to
+//! change. Nor can it undo that: it has no right to mount ([`privileges`]).
 //!
 //! Linux's namespaces do this, as in a container. They take root, or user namespaces that the system allows. The
 //! process that enters must have one thread; what it starts afterwards is inside.
 
 use std::{
+    env,
     ffi::CString,
     fs, io,
     net::UdpSocket,
@@ -12,7 +14,7 @@ use std::{
         fd::AsRawFd,
         unix::{
             ffi::OsStrExt,
-            fs::{FileTypeExt, symlink},
+            fs::{FileTypeExt, MetadataExt, symlink},
             process::CommandExt,
         },
     },
@@ -20,10 +22,15 @@ use std::{
     process::Command,
 };
 
-use rustix::process::{getegid, geteuid};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    process::{getegid, geteuid, setsid},
+};
+
+use super::privileges;
 
 /// What programs need of `/dev`, and what leads to no hardware.
-const HARMLESS: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "fuse"];
+const HARMLESS: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -32,12 +39,13 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 /// Where programs put their sockets.
-const SOCKETS: [&str; 3] = ["/run", "/var/run", "/tmp"];
+const SOCKETS: [&str; 2] = ["/run", "/var/run"];
 /// How deep sockets are looked for, and among how many entries.
 const DEEPEST: usize = 6;
 const MOST_ENTRIES: usize = 1_000_000;
-/// What may be written to beside the scratch directory: temporary files, and what tools for containers keep.
-const WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/var/lib/containers", "/run/containers"];
+/// What may be written to beside the scratch directory. It is empty, in memory, and gone afterwards.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+const TEMPORARY_OPTIONS: &str = "mode=1777,size=1g";
 /// What Home Assistant's containers call the config directory, and configurations with them.
 const CONTAINER: [&str; 2] = ["/config", "/homeassistant"];
 
@@ -55,14 +63,21 @@ pub(super) fn enter(scratch: &Path, config: &Path) -> io::Result<()> {
     }
     // Nothing that is mounted here shows elsewhere.
     mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE)?;
-    let writable: Vec<PathBuf> = WRITABLE.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect();
-    for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
-        mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC)?;
+    let working = env::current_dir();
+    // By its descriptor it can be reached when it is among the temporary files that are covered now.
+    let held = open(scratch, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let temporary = TEMPORARY.map(Path::new).into_iter().filter(|path| path.is_dir() && !path.is_symlink());
+    let temporary: Vec<&Path> = temporary.collect();
+    for path in &temporary {
+        tmpfs(path, TEMPORARY_OPTIONS)?;
     }
+    fs::create_dir_all(scratch)?;
+    bind(Path::new(&format!("/proc/self/fd/{}", held.as_raw_fd())), scratch)?;
+    drop(held);
     hide_sockets(&named)?;
-    set_read_only(Path::new("/"), true)?;
-    for path in writable.iter().map(PathBuf::as_path).chain([scratch]) {
-        set_read_only(path, false)?;
+    change_mounts(Path::new("/"), true, READ_ONLY | NO_SET_UID | NO_DEVICES, 0)?;
+    for path in temporary.into_iter().chain([scratch]) {
+        change_mounts(path, false, 0, READ_ONLY)?;
     }
     for name in CONTAINER.map(Path::new) {
         if name.is_dir() && !config.starts_with(name) {
@@ -70,17 +85,48 @@ pub(super) fn enter(scratch: &Path, config: &Path) -> io::Result<()> {
         }
     }
     hide_devices(scratch)?;
-    raise_loopback()
+    raise_loopback()?;
+    // The old way there leads below what was mounted meanwhile.
+    working.and_then(env::set_current_dir).or_else(|_| env::set_current_dir(config))
 }
 
-/// Lets what `command` starts be the first process of its place, which ends with this one.
+/// Lets what `command` starts be the first process of its place, which ends with this one. This process has one thread.
+#[expect(unsafe_code, reason = "what makes the place and gives up rights needs those that an exec may take away")]
 pub(super) fn first_inside(command: &mut Command) {
-    on_start(command, true);
+    let prepare = || {
+        own_processes()?;
+        // Who has the terminal could type there.
+        setsid()?;
+        privileges::give_up()?;
+        last_steps()
+    };
+    // SAFETY: no other thread of this process could have held a lock when it was forked, so that anything may be called.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// Lets what `command` starts end with this process.
+#[expect(unsafe_code, reason = "only between fork and exec can a process ask to die with the one that made it")]
 pub(super) fn mortal(command: &mut Command) {
-    on_start(command, false);
+    // SAFETY: the closure allocates nothing and calls only the system.
+    unsafe { command.pre_exec(last_steps) };
+}
+
+/// Shows only the processes of this place. What else is at `/proc` belongs to the whole machine: root could change the
+/// kernel's settings there without any further right.
+fn own_processes() -> io::Result<()> {
+    let processes = Path::new("/proc");
+    mount_new("proc", processes, libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, "")?;
+    for entry in fs::read_dir(processes)? {
+        let entry = entry?;
+        let is_process = entry.file_name().as_bytes().iter().all(u8::is_ascii_digit);
+        let found = entry.metadata()?;
+        if !is_process && (found.is_dir() || found.is_file() && found.mode() & 0o222 != 0) {
+            let path = entry.path();
+            mount(Some(&path), &path, None, libc::MS_BIND | libc::MS_REC)?;
+            change_mounts(&path, true, READ_ONLY, 0)?;
+        }
+    }
+    Ok(())
 }
 
 /// Covers the sockets of programs that run here, such as the bus of the system or the daemon of containers.
@@ -141,6 +187,7 @@ fn hide_devices(scratch: &Path) -> io::Result<()> {
             let here = devices.join(name);
             fs::write(&here, "")?;
             bind(&origin, &here)?;
+            change_mounts(&here, false, 0, NO_DEVICES)?;
         }
     }
     fs::create_dir(devices.join("shm"))?;
@@ -194,15 +241,17 @@ struct Attributes {
     user_namespace: u64,
 }
 
-/// Whether what is mounted there can be changed; set for all below as well.
+const READ_ONLY: u64 = 1;
+const NO_SET_UID: u64 = 2;
+const NO_DEVICES: u64 = 4;
+
+/// Sets and clears attributes of what is mounted there; `below`: and of everything below.
 #[expect(unsafe_code, reason = "mount_setattr(2) has no wrapper")]
-fn set_read_only(at: &Path, read_only: bool) -> io::Result<()> {
+fn change_mounts(at: &Path, below: bool, set: u64, clear: u64) -> io::Result<()> {
     const RECURSIVE: libc::c_uint = 0x8000;
-    const READ_ONLY: u64 = 1;
     let at = text(at)?;
-    let (set, clear) = if read_only { (READ_ONLY, 0) } else { (0, READ_ONLY) };
     let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
-    let flags = if read_only { RECURSIVE } else { 0 };
+    let flags = if below { RECURSIVE } else { 0 };
     // SAFETY: the path ends in a zero; the attributes have the layout and the size that are passed; both outlive the
     // call, which only reads them.
     let done = unsafe {
@@ -238,27 +287,18 @@ fn raise_loopback() -> io::Result<()> {
     result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) })
 }
 
-#[expect(unsafe_code, reason = "only between fork and exec can a process ask to die with the one that made it")]
-fn on_start(command: &mut Command, is_first: bool) {
-    let prepare = move || {
-        // SAFETY: two system calls on integers and on literals that end in a zero. If `/proc` can't be the one of the
-        // new place, the old one stays, which can only be read.
-        let done = unsafe {
-            if is_first {
-                let _ = libc::mount(
-                    c"proc".as_ptr(),
-                    c"/proc".as_ptr(),
-                    c"proc".as_ptr(),
-                    libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-                    std::ptr::null(),
-                );
-            }
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
-        };
-        result(done)
+/// Between fork and exec: ends with its parent, and takes no open file along that somebody left to this program.
+#[expect(unsafe_code, reason = "`rustix` has no close_range(2)")]
+fn last_steps() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: two system calls on integers. Descriptors are marked and not closed.
+    let done = unsafe {
+        if libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
     };
-    // SAFETY: the closure allocates nothing and calls only the system.
-    unsafe { command.pre_exec(prepare) };
+    result(done)
 }
 
 fn result(done: libc::c_int) -> io::Result<()> {

@@ -14,12 +14,14 @@
 //! |---|---|
 //! | `isolation` | a place without network, devices and other programs |
 //! | `inside` | the processes at its entrance and in it: start, look, end |
+//! | `privileges` | what root may still do in it |
 //! | `output` | what the command prints: its end, and how many errors |
 //! | `processes` | ending everything that a command has started |
 
 mod inside;
 mod isolation;
 mod output;
+mod privileges;
 mod processes;
 
 use std::{

@@ -5,23 +5,27 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, PipeReader, Read},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// Lines that are kept, and bytes of each.
 const LINES: usize = 12;
 const LONGEST_LINE: u64 = 400;
 
+/// How long to wait for the rest of what was printed, once everything that could print was ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What was printed so far.
 #[derive(Clone, Default)]
-pub(super) struct Printed(Arc<Mutex<Kept>>);
+pub(super) struct Printed(Arc<(Mutex<Kept>, Condvar)>);
 
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<String>,
     errors: u64,
+    is_all: bool,
 }
 
 impl Printed {
@@ -32,7 +36,7 @@ impl Printed {
         thread::spawn(move || {
             let mut reader = BufReader::new(pipe);
             while let Some(line) = next_line(&mut reader) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.errors += u64::from(is_error(&line));
                 if !line.trim().is_empty() {
                     kept.lines.push_back(line);
@@ -41,18 +45,26 @@ impl Printed {
                     kept.lines.pop_front();
                 }
             }
+            kept.0.lock().unwrap_or_else(PoisonError::into_inner).is_all = true;
+            kept.1.notify_all();
         });
         printed
     }
 
+    /// Waits until all was read that was printed: a command can be known to have ended before its last words are.
+    pub(super) fn wait(&self) {
+        let kept = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.1.wait_timeout_while(kept, LAST_WORDS, |kept| !kept.is_all));
+    }
+
     /// The last lines.
     pub(super) fn end(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lines.iter().cloned().collect()
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.iter().cloned().collect()
     }
 
     /// Errors, in what was printed or in the log that was written since; most print what they write there.
     pub(super) fn errors(&self, config: &Path, since: SystemTime) -> u64 {
-        let printed = self.0.lock().unwrap_or_else(PoisonError::into_inner).errors;
+        let printed = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).errors;
         printed.max(in_log(&config.join("home-assistant.log"), since))
     }
 }
@@ -97,9 +109,7 @@ mod tests {
         }
         writeln!(writer, "WARNING: no ERROR\n{}", "x".repeat(100_000)).unwrap();
         drop(writer);
-        while Arc::strong_count(&printed.0) > 1 {
-            thread::yield_now();
-        }
+        printed.wait();
         let end = printed.end();
         assert_eq!((end.len(), end[LINES - 1].len()), (LINES, 400));
         assert!(end[LINES - 3].ends_with("number 99"), "{end:?}");

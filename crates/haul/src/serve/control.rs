@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use bytes::Bytes;
 use keeper::status::{RunStatus, Status};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -36,8 +37,10 @@ impl Control {
             .enable_all()
             .build()
             .map_err(|error: io::Error| failed(&engine::plain_reason(&error)))?;
+        // No authorities: nobody needs a certificate here, and not every machine has a list of them.
         let client = reqwest::Client::builder()
             .unix_socket(Self::socket())
+            .tls_certs_only(Vec::new())
             .no_proxy()
             .build()
             .map_err(|error| failed(&error))?;
@@ -63,7 +66,20 @@ impl Control {
         self.ask::<serde_json::Value>(self.client.post(address(path)).json(&serde_json::json!({}))).map(drop)
     }
 
+    /// What is known, for Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String, Failure> {
+        let text = self.answer(self.client.get("http://localhost/metrics"))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
+        let body = self.answer(request)?;
+        let body = if body.is_empty() { &b"null"[..] } else { &body };
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::new(FAILED, format!("the service's answer makes no sense: {error}")))
+    }
+
+    fn answer(&self, request: reqwest::RequestBuilder) -> Result<Bytes, Failure> {
         let socket = Self::socket();
         let lost = |error: reqwest::Error| {
             Failure::new(
@@ -77,9 +93,7 @@ impl Control {
             let status = answer.status();
             let body = answer.bytes().await.map_err(lost)?;
             if status.is_success() {
-                let body = if body.is_empty() { &b"null"[..] } else { &body };
-                return serde_json::from_slice(body)
-                    .map_err(|error| Failure::new(FAILED, format!("the service's answer makes no sense: {error}")));
+                return Ok(body);
             }
             let refused: Refused = serde_json::from_slice(&body)
                 .unwrap_or_else(|_| Refused { error: format!("the service answered {status}"), hint: None });

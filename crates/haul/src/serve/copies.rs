@@ -5,15 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::{
     inventory::{Called, Item, PIN},
-    read::ArchiveSource,
+    read::{ArchiveSource, OpenError, Source},
+    samples::Recorder,
     verdict::Verdict,
-    verify::VerifyOptions,
+    verify::{VerifyError, VerifyOptions},
 };
 use jiff::Timestamp;
 use keeper::{
     facts::Copy,
-    status::{CopyVerdict, Ending},
-    sync::{Removal, Source},
+    service::Sampling,
+    status::{CopyVerdict, Ending, Failure as Reason},
+    sync::{Removal, Source as From},
     task::{Arrived, Found, Location, Outcome},
 };
 use store::{
@@ -24,9 +26,8 @@ use store::{
     small,
 };
 
-use super::doing::Doing;
+use super::doing::{Doing, reason};
 use crate::{
-    args::PasswordArgs,
     command::{list, pin as pinning},
     destination::{Destination, Far, Network},
     failure::{FAILED, Failure},
@@ -38,19 +39,21 @@ pub(super) fn look(doing: &Doing<'_>, name: &str) -> Result<Outcome, Failure> {
     let destination = doing.destination(None, name)?;
     mounted::check(&destination, None, false)?;
     let network = doing.network()?;
-    let store = network.connect_to_look(&destination)?;
     let before = &doing.started.before;
+    // A folder that is not there yet is made, where nothing was ever seen; where there was something it is missing.
+    let is_new = doing.started.is_new && destination.local_archive().is_none();
+    let store = if is_new { network.connect(&destination)? } else { network.connect_to_look(&destination)? };
     let known =
         |entry: &Entry| before.get(&entry.name).filter(|copy| is_unchanged(copy, entry)).map(|copy| copy.item.clone());
     let list::Inventory { mut items, twice, modified } = list::inventory_but(&network, &destination, &store, known)?;
-    for item in items.iter_mut().filter(|item| twice.contains(&item.name)) {
+    for item in items.iter_mut().filter(|item| twice.iter().any(|name| item.name == *name)) {
         item.doubtful("the destination lists its name more than once");
     }
     let free = network.ask(&destination, || store.space())?;
     let items: Vec<(Item, Option<Timestamp>)> = items
         .into_iter()
         .map(|item| {
-            let modified = modified.get(&item.name).copied();
+            let modified = modified.get(&*item.name).copied();
             (item, modified)
         })
         .collect();
@@ -96,6 +99,17 @@ impl Readable {
         Ok(Some(RemoteFile::open(&network.bridge, &network.context_for(destination), Arc::clone(store), &self.name)?))
     }
 
+    /// The same, and what notes its blocks while it is read. Copies on this machine are always read whole.
+    fn recorded(&self, wanted: bool) -> Result<(ArchiveSource, Option<Arc<Recorder>>), Failure> {
+        match self.source()? {
+            ArchiveSource::Remote(source) if wanted => {
+                let recorder = Arc::new(Recorder::new(source));
+                Ok((ArchiveSource::Remote(Arc::clone(&recorder) as Arc<dyn Source>), Some(recorder)))
+            }
+            source => Ok((source, None)),
+        }
+    }
+
     pub(super) fn source(&self) -> Result<ArchiveSource, Failure> {
         match (&self.path, self.file()?) {
             (Some(path), _) => Ok(ArchiveSource::Path(path.clone())),
@@ -109,7 +123,7 @@ impl Readable {
 pub(super) fn copy(
     doing: &Doing<'_>,
     job: &str,
-    from: &[Source],
+    from: &[From],
     (to, size): (&Location, u64),
 ) -> Result<Outcome, Failure> {
     let goal = doing.destination(Some(job), &to.destination)?;
@@ -121,7 +135,12 @@ pub(super) fn copy(
         match send(doing, source, (&goal, &network, &store), (to, size)) {
             Err(failure) if !doing.cancel().is_cancelled() && source != &from[from.len() - 1] => failed = Some(failure),
             Err(failure) => return Err(failed.unwrap_or(failure)),
-            Ok(arrived) => {
+            // It was sent before, and a list was late or Haul was killed.
+            Ok(None) => {
+                let message = format!("{} is at {} already", to.name, to.destination);
+                return Ok(Outcome::done(message, Found::Nothing));
+            }
+            Ok(Some(arrived)) => {
                 if let Some(directory) = goal.local_archive() {
                     mounted::remember(&directory.join(&to.name));
                 }
@@ -141,10 +160,10 @@ pub(super) fn copy(
 
 fn send(
     doing: &Doing<'_>,
-    source: &Source,
+    source: &From,
     (goal, network, store): (&Destination, &Network, &Arc<dyn Store>),
     (to, size): (&Location, u64),
-) -> Result<Arrived, Failure> {
+) -> Result<Option<Arrived>, Failure> {
     let at = Location { destination: source.destination.clone(), name: source.name.clone() };
     let original = Readable::open(doing, None, &at)?;
     let file = original.file()?;
@@ -159,9 +178,12 @@ fn send(
     let context = network.context_for(goal);
     let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };
     let options = PushOptions { archive, name: &to.name, read_back: false };
-    let arrived = push(&options, &sink, &sockets, &meter)?;
+    let arrived = match push(&options, &sink, &sockets, &meter) {
+        Err(error) if error.kind() == Some(Kind::Exists) => return Ok(None),
+        arrived => arrived?,
+    };
     let compared = matches!(arrived.checked, Checked::Checksum | Checked::PartChecksums | Checked::ReadBack);
-    Ok(Arrived { name: to.name.clone(), compared })
+    Ok(Some(Arrived { name: to.name.clone(), compared }))
 }
 
 /// Removes archives, each if the one on account of which it goes is really there.
@@ -231,25 +253,81 @@ fn remove_one(
 /// Reads a copy to its end.
 pub(super) fn verify(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Result<Outcome, Failure> {
     let readable = Readable::open(doing, job, at)?;
-    let file = job.map(|job| doing.job(job)).transpose()?.and_then(|job| job.making.password_file.clone());
-    let key = password::given(&PasswordArgs { password_file: file }, doing.cancel())?;
-    // Nobody waits for it, so it leaves the cores to others.
-    let options = VerifyOptions { password: key, threads: std::num::NonZeroUsize::MIN };
-    let source = readable.source()?;
+    let making = job.map(|job| doing.job(job)).transpose()?.map(|job| &job.making);
     let progress = &doing.started.progress;
-    let verification =
-        engine::verify::verify(source, &options, &|done, total| progress.report(done, total), doing.cancel())?;
+    if let Some(sampled) = sampled(doing, &readable, at)? {
+        return Ok(sampled);
+    }
+    let (source, recorder) = readable.recorded(doing.started.sampling != Sampling::Never)?;
+    let verify = |password| {
+        // Nobody waits for it, so it leaves the cores to others.
+        let options = VerifyOptions { password, threads: std::num::NonZeroUsize::MIN };
+        let report = |done, total| progress.report(done, total);
+        engine::verify::verify(source.clone(), &options, &report, doing.cancel())
+    };
+    let does_not_fit = |error: &VerifyError| matches!(error, VerifyError::Open(why) if password::does_not_fit(why));
+    let verification = match password::of_job_in_turn(making, doing.cancel(), does_not_fit, verify) {
+        // A key that can't be read now says nothing of the copy.
+        Err(failure) => return Ok(Outcome::failed(Reason { passes: true, ..reason(&failure) })),
+        Ok(done) => match done {
+            // Not even its beginning is what was written.
+            Err(VerifyError::Open(OpenError::NotABackup { reason, .. })) => {
+                let message = format!("{} at {}: DAMAGED: {reason}", at.name, at.destination);
+                let verdict = CopyVerdict { whole: false, damaged: true, sentence: reason.into(), samples: false };
+                let done = Outcome::done(text::sanitize(&message), Found::Verified(verdict));
+                return Ok(Outcome { ending: Ending::Incomplete, ..done });
+            }
+            Err(VerifyError::Open(error @ OpenError::WrongPassword)) => return Ok(never(error)),
+            verification => verification?,
+        },
+    };
     let judgement = &verification.judgement;
-    let sentence = text::sanitize(&judgement.headline());
+    let headline = text::sanitize(&judgement.headline());
+    // That it is damaged is said anyway.
+    let gravest = verification.findings.first().filter(|_| judgement.verdict == Verdict::Damaged);
+    let sentence = gravest.map_or_else(
+        || headline.clone(),
+        |found| {
+            let of = Some(&found.member).filter(|member| !member.is_empty());
+            text::sanitize(&format!("{}{}", of.map_or_else(String::new, |of| format!("{of}: ")), found.message))
+        },
+    );
     let verdict = CopyVerdict {
         whole: judgement.verdict == Verdict::Whole,
         damaged: matches!(judgement.verdict, Verdict::Damaged | Verdict::Unrestorable),
-        sentence: sentence.clone(),
+        sentence: sentence.as_str().into(),
         samples: false,
     };
-    let message = format!("{} at {}: {sentence}", at.name, at.destination);
+    let more = if sentence == headline { String::new() } else { format!(": {sentence}") };
+    let message = format!("{} at {}: {headline}{more}", at.name, at.destination);
     let ending = if verdict.whole { Ending::Done } else { Ending::Incomplete };
-    Ok(Outcome { ending, ..Outcome::done(message, Found::Verified(verdict)) })
+    let samples = recorder.filter(|_| verdict.whole).and_then(|recorder| recorder.samples());
+    Ok(Outcome { ending, samples, ..Outcome::done(message, Found::Verified(verdict)) })
+}
+
+/// Checks the part of a copy whose turn it is. Nothing: all of it has to be read, also because the part is not as it
+/// was; what is wrong then, only the whole says.
+fn sampled(doing: &Doing<'_>, readable: &Readable, at: &Location) -> Result<Option<Outcome>, Failure> {
+    let Sampling::Go(samples) = &doing.started.sampling else { return Ok(None) };
+    let Some(file) = readable.file()? else { return Ok(None) };
+    let progress = &doing.started.progress;
+    let checked = samples.clone().check(&Far(file), &|done, total| progress.report(done, total), doing.cancel());
+    let checked = checked.map_err(|error| {
+        let why = engine::plain_reason(&error);
+        Failure::new(FAILED, format!("{} at {} can't be read: {why}", at.name, at.destination))
+    })?;
+    Ok(checked.map(|(count, samples)| {
+        let sentence =
+            format!("{} as they were when all of it was good", text::count(count as u64, "sample is", "samples are"));
+        let message = format!("{} at {}: {sentence}", at.name, at.destination);
+        let verdict = CopyVerdict { whole: true, damaged: false, sentence: sentence.into(), samples: true };
+        Outcome { samples: Some(samples), ..Outcome::done(message, Found::Verified(verdict)) }
+    }))
+}
+
+/// The failure of what another attempt does not change: another key would be needed.
+pub(super) fn never(error: OpenError) -> Outcome {
+    Outcome::failed(Reason { passes: false, ..reason(&Failure::from(error)) })
 }
 
 /// Protects a copy from removal, or no longer.

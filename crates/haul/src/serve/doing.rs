@@ -2,17 +2,22 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use keeper::{job::Job, service::Started, status::Failure as Reason};
+use keeper::{job::Job, service::Started};
 use store::{Cancellation, Limit};
 
+pub(super) use crate::failure::reason;
 use crate::{
     config::Config,
     destination::{self, Destination, Network},
-    failure::{DAMAGED, Failure, INTERRUPTED, USAGE},
+    failure::Failure,
 };
 
 /// A destination that does not answer within this time is away. The service calls again.
 pub(super) const CONTACT: Duration = Duration::from_mins(2);
+
+/// A task that gets no answer for so long ends, so that others get their turn. It is tried again, and an upload goes on
+/// where it stopped.
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The configuration in force.
 pub(super) struct Force {
@@ -63,15 +68,8 @@ impl Doing<'_> {
     }
 
     pub(super) fn network(&self) -> Result<Network, Failure> {
-        Ok(Network::start(None, self.cancel())?.answering_within(Some(CONTACT)))
-    }
-}
-
-/// Why something failed, for the service.
-pub(super) fn reason(failure: &Failure) -> Reason {
-    Reason {
-        message: failure.message.clone(),
-        hint: failure.hint.clone(),
-        passes: !matches!(failure.code, USAGE | DAMAGED | INTERRUPTED),
+        let mut network = Network::start(None, self.cancel())?.answering_within(Some(CONTACT));
+        network.context.tuning.give_up_after = PATIENCE;
+        Ok(network)
     }
 }

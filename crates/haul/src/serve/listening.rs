@@ -3,21 +3,24 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use jiff::tz::TimeZone;
+use rustix::fs::{Mode, fchmod};
 use tokio::{
-    net::{TcpListener, UnixListener},
-    runtime::Runtime,
+    net::{TcpListener, UnixListener, UnixSocket},
+    runtime::{Handle, Runtime},
     sync::watch,
 };
 use web::{App, Listener, Options, Trust, serve};
 
-use super::{Running, page::Page};
+use super::{
+    Running,
+    page::{self, Page, SigningIn},
+};
 use crate::{
     args::ServeArgs,
     destination,
@@ -28,6 +31,8 @@ use crate::{
 pub(crate) const SOCKET: &str = "haul.sock";
 /// What switches the page off.
 const NONE: &str = "none";
+/// Linux takes no longer path of a socket.
+const LONGEST_SOCKET: usize = 107;
 /// Answers that are under way when the service ends get so long.
 const LAST_ANSWERS: Duration = Duration::from_millis(700);
 
@@ -44,6 +49,7 @@ impl Listening {
     pub(super) fn start(args: &ServeArgs, running: &Running) -> Result<Self, Failure> {
         let state = destination::state_directory();
         let socket = state.join(SOCKET);
+        page::clean(&state);
         let failed = |what: &str, error: &io::Error| {
             Failure::new(FAILED, format!("can't {what}: {}", engine::plain_reason(error)))
         };
@@ -53,6 +59,7 @@ impl Listening {
             changes: running.changes.clone(),
             path: running.path.clone().unwrap_or_default(),
             editing: Mutex::new(()),
+            signing: SigningIn::new(&running.service),
         };
         let options = Options {
             state,
@@ -65,7 +72,8 @@ impl Listening {
             .map_err(|error| failed("read the page's accounts in the state directory", &error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(8)
+            // Four downloads and four slow questions leave half of them to answer at once.
+            .max_blocking_threads(16)
             .thread_keep_alive(Duration::from_secs(2))
             .thread_name("haul-page")
             .enable_all()
@@ -74,23 +82,35 @@ impl Listening {
         let (stop, stopped) = watch::channel(false);
         let mut address = None;
         if args.listen != NONE {
-            let listener = runtime.block_on(TcpListener::bind(&args.listen)).map_err(|error| {
+            // A port alone means this machine.
+            let listen = match args.listen.parse::<u16>() {
+                Ok(port) => format!("127.0.0.1:{port}"),
+                Err(_) => args.listen.clone(),
+            };
+            let listener = runtime.block_on(TcpListener::bind(&listen)).map_err(|error| {
                 let hint = if error.kind() == io::ErrorKind::AddrInUse {
                     "another program listens there: choose another port with --listen"
                 } else {
                     "give an address of this machine and a port, for example --listen 127.0.0.1:8745, or --listen none"
                 };
+                if error.kind() == io::ErrorKind::InvalidInput {
+                    return Failure::usage(format!("{:?} is not an address with a port", args.listen)).hint(hint);
+                }
                 failed(&format!("listen on {}", args.listen), &error).hint(hint)
             })?;
             address = listener.local_addr().ok();
             runtime.spawn(serve(Listener::Tcp(listener), Trust::LogIn, Arc::clone(&app), until(stopped.clone())));
         }
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            let shown = engine::shown(socket.as_os_str().as_encoded_bytes());
+            let message = format!("the path of the socket {shown} is longer than {LONGEST_SOCKET} bytes");
+            return Err(Failure::new(FAILED, message).hint("name a shorter state directory in HAUL_STATE"));
+        }
         // Nobody else has this state directory, so one that is there is a leftover.
         let _ = fs::remove_file(&socket);
         let within = runtime.enter();
-        let listener = UnixListener::bind(&socket)
-            .and_then(|listener| fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).map(|()| listener))
-            .map_err(|error| failed(&format!("listen on {}", socket.display()), &error))?;
+        let listener =
+            listen_privately(&socket).map_err(|error| failed(&format!("listen on {}", socket.display()), &error))?;
         runtime.spawn(serve(Listener::Unix(listener), Trust::Local, Arc::clone(&app), until(stopped)));
         drop(within);
         Ok(Self { runtime, app, address, socket, stop })
@@ -109,6 +129,16 @@ impl Listening {
         lines
     }
 
+    /// For what else waits for the network.
+    pub(super) fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// The page's address, if it is known how others reach it.
+    pub(super) fn public_address(&self, args: &ServeArgs) -> Option<String> {
+        public_address(self.address?, args)
+    }
+
     pub(super) fn stop(self) {
         let _ = self.stop.send(true);
         self.runtime.shutdown_timeout(LAST_ANSWERS);
@@ -116,6 +146,66 @@ impl Listening {
     }
 }
 
+fn public_address(address: SocketAddr, args: &ServeArgs) -> Option<String> {
+    let path = args.base_path.trim_end_matches('/');
+    let is_reachable = !address.ip().is_loopback() && !address.ip().is_unspecified();
+    match args.hosts.first() {
+        // A proxy answers at the usual port.
+        Some(host) if args.https => Some(format!("https://{host}{path}/")),
+        Some(host) => Some(format!("http://{host}:{}{path}/", address.port())),
+        None if is_reachable && !args.https => Some(format!("http://{address}{path}/")),
+        None => None,
+    }
+}
+
+/// Nobody else can connect, at no moment: on Linux, the mode of a socket that has no name yet is that of its file.
+fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    const WAITING: u32 = 1024;
+    let socket = UnixSocket::new_stream()?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(path)?;
+    socket.listen(WAITING)
+}
+
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_page_s_address_is_told_only_if_others_can_use_it() {
+        let address = |listen: &str, host: Option<&str>, https: bool, base_path: &str| {
+            let args = ServeArgs {
+                listen: listen.to_owned(),
+                base_path: base_path.to_owned(),
+                hosts: host.into_iter().map(str::to_owned).collect(),
+                https,
+            };
+            public_address(listen.parse().unwrap(), &args)
+        };
+        assert_eq!(address("127.0.0.1:8745", None, false, ""), None);
+        assert_eq!(address("0.0.0.0:8745", None, false, ""), None);
+        assert_eq!(address("10.0.0.2:8745", None, false, "").unwrap(), "http://10.0.0.2:8745/");
+        assert_eq!(address("[fd00::2]:8745", None, false, "/haul").unwrap(), "http://[fd00::2]:8745/haul/");
+        assert_eq!(address("0.0.0.0:8745", Some("nas.lan"), false, "").unwrap(), "http://nas.lan:8745/");
+        assert_eq!(address("127.0.0.1:8745", Some("haul.example"), true, "/b").unwrap(), "https://haul.example/b/");
+        assert_eq!(address("10.0.0.2:8745", None, true, ""), None);
+    }
+
+    #[test]
+    fn the_socket_is_private_from_its_first_moment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _within = runtime.enter();
+        let _listener = listen_privately(&path).unwrap();
+        // Nothing has changed its mode since it got its name.
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -1,5 +1,10 @@
 //! A job's backup, with the user's commands around it.
 
+use std::{
+    path::PathBuf,
+    sync::mpsc::{Sender, channel},
+};
+
 use engine::{BackupOptions, BackupReport, Compress, CopyReport, SecureTar, Status};
 use jiff::Zoned;
 use keeper::{
@@ -14,35 +19,67 @@ use crate::{
     args::{LimitArgs, PasswordArgs, SendingArgs, WaitingArgs},
     command::backup::Goals,
     destination::{Destination, Network},
-    failure::Failure,
+    failure::{FAILED, Failure, INTERRUPTED},
     hooks::{Hooks, NotPrepared, Prepared},
     mounted, password, text,
 };
 
 pub(super) fn back_up(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure> {
+    let (outcome, wrong) = with_hooks(doing, job, |read| make(doing, job, to, read))?;
+    Ok(match wrong {
+        None => outcome,
+        Some(why) => {
+            let message = format!("{}; {why}", outcome.message);
+            Outcome { ending: Ending::Incomplete, message, ..outcome }
+        }
+    })
+}
+
+/// Runs the job's commands around something that says when it has read everything. Returns what was wrong with the one
+/// after it, too.
+pub(super) fn with_hooks<T>(
+    doing: &Doing<'_>,
+    job: &Job,
+    work: impl FnOnce(Sender<()>) -> Result<T, Failure>,
+) -> Result<(T, Option<String>), Failure> {
     let hooks = Hooks {
         before: job.hooks.before.as_deref(),
         after: job.hooks.after.as_deref(),
         time_limit: Some(job.hooks.time_limit),
         before_called: ("the command before the backup", "no backup was made; correct `before` of the job"),
         after_called: ("the command after the backup", "what was stopped may still be stopped"),
+        is_shown: false,
     };
     let prepared = match Prepared::begin(&hooks, doing.cancel()) {
         Ok(prepared) => prepared,
         Err(NotPrepared::Failed(failure)) => return Err(failure),
-        Err(NotPrepared::Interrupted) => return Ok(Outcome::cancelled()),
+        Err(NotPrepared::Interrupted) => return Err(Failure::new(INTERRUPTED, "interrupted; nothing was sent")),
     };
-    let made = make(doing, job, to);
-    let after = prepared.end();
-    let mut outcome = made?;
-    if let Err(why) = after {
-        outcome.ending = Ending::Incomplete;
-        outcome.message = format!("{}; {why}", outcome.message);
+    let (read, is_read) = channel();
+    let (made, after) = std::thread::scope(|scope| {
+        // What was stopped starts as soon as everything was read, however long that takes to arrive; at the latest when
+        // there is nobody left who could say so.
+        let after = std::thread::Builder::new().name("haul-after".to_owned()).spawn_scoped(scope, move || {
+            let _ = is_read.recv();
+            prepared.end()
+        });
+        let after = after.map_err(|error| {
+            Failure::new(FAILED, format!("can't start a thread: {}", engine::plain_reason(&error)))
+                .hint("the machine may be short of memory, or too many programs run")
+        })?;
+        let made = work(read);
+        let after = after.join().unwrap_or_else(|_| Err("the command after the backup ended unexpectedly".to_owned()));
+        Ok::<_, Failure>((made, after))
+    })?;
+    match (made, after) {
+        (Ok(made), after) => Ok((made, after.err())),
+        (Err(failure), Ok(())) => Err(failure),
+        // What was stopped may still be stopped, which matters as much.
+        (Err(failure), Err(why)) => Err(Failure { message: format!("{}; {why}", failure.message), ..failure }),
     }
-    Ok(outcome)
 }
 
-fn make(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure> {
+fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result<Outcome, Failure> {
     let config = &doing.force.config;
     let password = PasswordArgs { password_file: job.making.password_file.clone() };
     let password = password::for_new_archive(&password, doing.cancel())?;
@@ -59,6 +96,9 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure>
         .map(String::as_str)
         .filter(|name| goals.unreachable.iter().all(|copy| copy.destination != **name))
         .collect();
+    // Where each of them is, in the words of the report.
+    let mut rest: Vec<(String, Goal)> =
+        reached.into_iter().map(str::to_owned).zip(goals.destinations.iter().map(goal)).collect();
     let options = BackupOptions {
         destinations: goals.destinations,
         name: job.making.title.clone(),
@@ -70,6 +110,7 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure>
         compressed: !job.making.uncompressed,
         level: job.making.level,
         threads: if job.making.gentle { std::num::NonZeroUsize::new(1) } else { None },
+        when_read: Some(read),
         now: Zoned::now(),
         ..BackupOptions::new(&job.source, Vec::new())
     };
@@ -78,22 +119,37 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure>
     report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
     let instance = engine::instance_id(&job.source);
     let mut copies: Vec<(String, Result<Arrived, Reason>)> = Vec::new();
-    let mut rest: Vec<&str> = reached;
     for copy in &report.copies {
-        let Some(at) = rest.iter().position(|name| is_at(doing, job, name, copy)) else { continue };
-        copies.push((rest.remove(at).to_owned(), arrived(copy)));
+        let Some(at) = rest.iter().position(|(_, goal)| goal.is_of(copy)) else { continue };
+        copies.push((rest.remove(at).0, arrived(copy)));
     }
     copies.extend(goals.unreachable.iter().map(|copy| (copy.destination.clone(), arrived(copy))));
     Ok(outcome(&report, &goals.unreachable, copies, instance))
 }
 
-/// Whether a copy is the one at this destination.
-fn is_at(doing: &Doing<'_>, job: &Job, name: &str, copy: &CopyReport) -> bool {
-    let Ok(destination) = doing.destination(Some(&job.name), name) else { return false };
-    match (&copy.path, destination.local_archive()) {
-        (Some(path), Some(directory)) => path.parent() == Some(&directory),
-        (None, None) => copy.destination.trim_end_matches('/') == destination.address.to_string().trim_end_matches('/'),
-        _ => false,
+/// Where a copy goes.
+enum Goal {
+    Directory(PathBuf),
+    Label(String),
+}
+
+fn goal(destination: &engine::Destination) -> Goal {
+    match destination {
+        engine::Destination::Path(path) => Goal::Directory(path.clone()),
+        engine::Destination::Remote { sink, .. } => Goal::Label(sink.label()),
+        engine::Destination::ReadBack(of) => goal(of),
+    }
+}
+
+impl Goal {
+    fn is_of(&self, copy: &CopyReport) -> bool {
+        match (self, &copy.path) {
+            (Self::Directory(directory), Some(path)) => path.parent() == Some(directory),
+            // One that failed has no path.
+            (Self::Directory(directory), None) => std::path::Path::new(&copy.destination) == directory,
+            (Self::Label(label), None) => copy.destination == *label,
+            (Self::Label(_), Some(_)) => false,
+        }
     }
 }
 
@@ -133,10 +189,15 @@ fn outcome(
     } else {
         Ending::Incomplete
     };
-    let hint = report.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+    let skipped = report.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+    let away = copies.iter().find_map(|(name, copy)| {
+        let failure = copy.as_ref().err()?;
+        Some(format!("{name}: {}", failure.message))
+    });
+    let hint = skipped.filter(|_| !is_whole).or(away);
     Outcome {
         ending,
-        hint: hint.filter(|_| !is_whole).or_else(|| report.warnings.first().cloned()),
+        hint: hint.or_else(|| report.warnings.first().cloned()),
         size: Some(report.archive.size_bytes),
         limited_by: Some(report.limited_by.as_str().to_owned()),
         ..Outcome::done(message, Found::Made { instance, copies })

@@ -10,23 +10,32 @@ mod doing;
 mod listening;
 pub(crate) mod lock;
 mod making;
+mod migrating;
+mod mqtt;
+mod notifying;
 mod page;
 mod rehearsing;
+mod restoring;
 mod settings;
 mod worker;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
 };
 
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use keeper::{
     catalog::Catalog,
     service::{Service, Started},
-    status::{ConfigurationStatus, Event, Failure as Reason, Level, Status},
+    settings::Settings,
+    status::{ConfigurationStatus, Ending, Event, Failure as Reason, Level, Status},
     task::Outcome,
 };
 use store::Cancellation;
@@ -36,18 +45,23 @@ use self::{
     alarm::{Alarm, Bell},
     control::Control,
     listening::Listening,
-    settings::settings,
+    mqtt::Broker,
+    notifying::Notifying,
+    settings::{check_keys, settings, unread_sources},
     worker::Worker,
 };
 use crate::{
     args::ServeArgs,
-    config::Config,
+    config::{Config, Mqtt},
     destination,
     failure::{DONE, FAILED, Failure},
-    gentle, output,
+    gentle, output, password,
 };
 
 const CATALOG: &str = "catalog.db";
+/// A file in which jobs or destinations are missing counts when it stays like that for so long: editors and scripts
+/// write in steps.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 /// Events that are logged at once at most.
 const LOGGED: usize = 200;
 
@@ -58,31 +72,57 @@ pub(crate) struct Running {
     alarm: Alarm,
     bell: Bell,
     changes: watch::Receiver<u64>,
-    threads: Vec<JoinHandle<()>>,
+    notifying: Notifying,
+    // The broker that the configuration in force names.
+    mqtt: watch::Sender<Option<Mqtt>>,
+    threads: Vec<Working>,
     // The configuration file as it was read last.
     path: Option<PathBuf>,
     text: Option<String>,
+    // What it says since when, while it may be half written.
+    unsettled: Option<(Option<String>, Timestamp)>,
+    is_stopping: Arc<AtomicBool>,
     logged: i64,
     is_logging: bool,
     _lock: lock::Lock,
 }
 
+/// A task's thread.
+struct Working {
+    thread: JoinHandle<()>,
+    /// It has nothing left to do, and holds nothing any more.
+    is_done: Arc<AtomicBool>,
+}
+
 pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    gentle::share_memory();
+    output::keep_log();
     let lock = lock::for_service(&destination::state_directory())?;
-    let mut running = Running::start(config, lock, true)?;
+    check_keys(&config, cancel)?;
+    password::ask_nobody();
+    let mut running = Running::start(config, lock, true, |_| ())?;
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
     let listening = Listening::start(args, &running)?;
+    let shown = |path: &Path| engine::shown(path.as_os_str().as_encoded_bytes());
+    let file = running.path.as_deref().map_or_else(|| "none".to_owned(), shown);
+    let state = shown(&destination::state_directory());
+    running.log_line(&format!("configuration {file}, state in {state}"));
     for line in listening.lines() {
         running.log_line(&line);
     }
+    running.log_unread();
+    let broker = Broker::start(listening.runtime(), &running, listening.public_address(args));
     while !cancel.is_cancelled() {
-        running.reload();
-        let wake = running.step()?;
-        running.alarm.wait(wake).map_err(|error| cannot_wait(&error))?;
+        let settled = running.reload(Timestamp::now());
+        let wake = running.step();
+        running.wait(wake.into_iter().chain(settled).min())?;
     }
     running.log_line("stopping");
+    broker.stop(listening.runtime());
     listening.stop();
+    // What it ends now is begun again at the next start, as after a kill.
+    running.is_stopping.store(true, Ordering::Relaxed);
     running.stop();
     Ok(DONE)
 }
@@ -94,13 +134,32 @@ pub(crate) fn glance(config: &Config, now: &Zoned) -> Result<Status, Failure> {
     {
         return Ok(status);
     }
+    Ok(looked_up(config, now)?.status(now))
+}
+
+/// The same for Prometheus.
+pub(crate) fn metrics(config: &Config, now: &Zoned) -> Result<String, Failure> {
+    if lock::is_held(&destination::state_directory())
+        && let Ok(text) = Control::open().and_then(|service| service.metrics())
+    {
+        return Ok(text);
+    }
+    Ok(looked_up(config, now)?.metrics(now))
+}
+
+fn looked_up(config: &Config, now: &Zoned) -> Result<Service, Failure> {
     let path = destination::state_directory().join(CATALOG);
     let catalog = if path.exists() { Catalog::open_to_read(&path) } else { Catalog::in_memory() };
     let unreadable = |error: keeper::catalog::CatalogError| Failure::new(FAILED, error.to_string());
     let catalog = catalog.map_err(unreadable)?;
     let version = env!("CARGO_PKG_VERSION");
-    let service = Service::glance(catalog, settings(config), version, now).map_err(unreadable)?;
-    Ok(service.status(now))
+    Service::glance(catalog, settings(config), version, now).map_err(unreadable)
+}
+
+/// What the configuration file says. What is no file, such as a pipe, could be waited for for ever.
+fn text_of(path: &Path) -> Option<String> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    std::fs::read_to_string(path).ok()
 }
 
 fn cannot_wait(error: &std::io::Error) -> Failure {
@@ -109,7 +168,13 @@ fn cannot_wait(error: &std::io::Error) -> Failure {
 }
 
 impl Running {
-    pub(crate) fn start(config: Config, lock: lock::Lock, is_logging: bool) -> Result<Self, Failure> {
+    /// `narrow` may say that less is done than the configuration says.
+    pub(crate) fn start(
+        config: Config,
+        lock: lock::Lock,
+        is_logging: bool,
+        narrow: impl FnOnce(&mut Settings),
+    ) -> Result<Self, Failure> {
         let directory = destination::state_directory();
         let (catalog, aside) = Catalog::open(&directory.join(CATALOG)).map_err(|error| {
             Failure::new(FAILED, error.to_string())
@@ -122,7 +187,7 @@ impl Running {
         let path = config.path_or_usual();
         let alarm = Alarm::new(path.as_deref()).map_err(|error| cannot_wait(&error))?;
         let bell = alarm.bell();
-        let text = path.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+        let text = path.as_deref().and_then(text_of);
         let (counting, changes) = watch::channel(0);
         let tell = {
             let bell = bell.clone();
@@ -132,19 +197,26 @@ impl Running {
             })
         };
         let version = env!("CARGO_PKG_VERSION");
-        let settings = settings(&config);
+        let mut settings = settings(&config);
+        narrow(&mut settings);
         let service = Service::new(catalog, settings, version, Timestamp::now(), tell)
             .map_err(|error| Failure::new(FAILED, error.to_string()))?;
         let logged = service.events(None, 1).first().map_or(0, |event| event.id);
+        let mqtt = watch::Sender::new(config.mqtt().cloned());
+        let (service, worker) = (Arc::new(service), Arc::new(Worker::new(config)));
         Ok(Self {
-            service: Arc::new(service),
-            worker: Arc::new(Worker::new(config)),
+            notifying: Notifying::new(&service, &worker, bell.clone()),
+            mqtt,
+            service,
+            worker,
             alarm,
             bell,
             changes,
             threads: Vec::new(),
             path,
             text,
+            unsettled: None,
+            is_stopping: Arc::default(),
             logged,
             is_logging,
             _lock: lock,
@@ -152,22 +224,29 @@ impl Running {
     }
 
     /// Starts what is due, and says when to do that again.
-    pub(crate) fn step(&mut self) -> Result<Option<Timestamp>, Failure> {
+    pub(crate) fn step(&mut self) -> Option<Timestamp> {
         let (started, wake) = self.service.step(&Zoned::now());
         for started in started {
-            self.spawn(started)?;
+            self.spawn(started);
         }
         let worked = !self.threads.is_empty();
-        self.threads.retain(|thread| !thread.is_finished());
+        for working in self
+            .threads
+            .extract_if(.., |working| working.thread.is_finished() || working.is_done.load(Ordering::Acquire))
+        {
+            let _ = working.thread.join();
+        }
         if worked && self.threads.is_empty() {
+            self.service.rest();
             gentle::return_memory();
         }
+        let news = self.notifying.step(&Zoned::now());
         self.log();
-        Ok(wake)
+        wake.into_iter().chain(news).min()
     }
 
     /// Waits until something has happened, or until then.
-    pub(crate) fn wait(&self, until: Option<Timestamp>) -> Result<(), Failure> {
+    pub(crate) fn wait(&mut self, until: Option<Timestamp>) -> Result<(), Failure> {
         self.alarm.wait(until).map_err(|error| cannot_wait(&error))
     }
 
@@ -175,8 +254,30 @@ impl Running {
         self.bell.clone()
     }
 
-    fn spawn(&mut self, started: Started) -> Result<(), Failure> {
+    fn spawn(&mut self, started: Started) {
+        // First the thread: nothing is said to have begun without one.
+        let (give, take) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let waiting = move || {
+            if let Ok(run) = take.recv() {
+                run();
+            }
+        };
+        let is_done = Arc::<AtomicBool>::default();
+        match std::thread::Builder::new().name("haul-task".to_owned()).spawn(waiting) {
+            Ok(thread) => self.threads.push(Working { thread, is_done: Arc::clone(&is_done) }),
+            Err(error) => {
+                let outcome = Outcome::failed(Reason {
+                    message: format!("can't start a thread: {}", engine::plain_reason(&error)),
+                    hint: Some("the machine may be short of memory, or too many programs run".to_owned()),
+                    passes: true,
+                });
+                return self.service.finish(started.id, &outcome, Timestamp::now());
+            }
+        }
         let (service, worker) = (Arc::clone(&self.service), Arc::clone(&self.worker));
+        let is_stopping = Arc::clone(&self.is_stopping);
+        let pinging = self.notifying.pinging(&started.task);
+        let bell = self.bell.clone();
         let run = move || {
             let done = catch_unwind(AssertUnwindSafe(|| worker.run(&started)));
             let outcome = done.unwrap_or_else(|_| {
@@ -186,45 +287,80 @@ impl Running {
                     passes: false,
                 })
             });
-            service.finish(started.id, &outcome, Timestamp::now());
+            // Nobody wanted that one to end; the next start finds it unfinished.
+            if outcome.ending != Ending::Cancelled || !is_stopping.load(Ordering::Relaxed) {
+                service.finish(started.id, &outcome, Timestamp::now());
+            }
+            for pinging in pinging {
+                pinging.end(&outcome);
+            }
+            drop((started, outcome));
+            is_done.store(true, Ordering::Release);
+            // The memory that it needed goes back when nobody works any more.
+            bell.ring();
         };
-        let thread = std::thread::Builder::new()
-            .name("haul-task".to_owned())
-            .spawn(run)
-            .map_err(|error| Failure::new(FAILED, format!("can't start a thread: {}", engine::plain_reason(&error))))?;
-        self.threads.push(thread);
-        Ok(())
+        // The thread waits for it.
+        let _ = give.send(Box::new(run));
     }
 
-    /// Reads the configuration file again if it has changed. One that is wrong changes nothing.
-    fn reload(&mut self) {
-        let Some(path) = self.path.clone() else { return };
-        let text = std::fs::read_to_string(&path).ok();
+    /// Reads the configuration file again if it has changed. One that is wrong changes nothing. Returns when to look
+    /// again whether it is complete.
+    fn reload(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let path = self.path.clone()?;
+        let text = text_of(&path);
         if text == self.text {
-            return;
+            self.unsettled = None;
+            return None;
         }
-        self.text = text;
-        match Config::load(Some(&path)) {
+        let loaded = loaded(&path, text.as_deref())
+            .and_then(|config| check_keys(&config, &Cancellation::default()).map(|()| config));
+        let is_half = match &loaded {
+            Ok(new) => lacks(new, &self.worker.config()),
+            Err(_) => text.as_deref().is_none_or(|text| text.trim().is_empty()),
+        };
+        if is_half {
+            let since = self.unsettled.as_ref().filter(|(before, _)| *before == text).map(|(_, since)| *since);
+            // A clock that was put back begins anew.
+            let since = since.filter(|since| *since <= now).unwrap_or(now);
+            if now.duration_since(since) < SETTLED {
+                self.unsettled = Some((text, since));
+                return Some(since + SETTLED);
+            }
+        }
+        (self.text, self.unsettled) = (text, None);
+        match loaded {
             Ok(config) => {
                 let settings = settings(&config);
+                let mqtt = config.mqtt().cloned();
+                self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
                 self.worker.configure(config);
                 self.service.configure(settings);
+                self.notifying.try_again();
                 self.log_line("the configuration was read again");
+                self.log_unread();
             }
             Err(failure) => {
                 let path = engine::shown(path.as_os_str().as_encoded_bytes());
                 self.service.configuration_problem(ConfigurationStatus { path, problem: Some(failure.message) });
             }
         }
+        None
     }
 
     /// Ends everything that runs, and waits for that.
     pub(crate) fn stop(&mut self) {
         self.service.cancel_all();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        for working in self.threads.drain(..) {
+            let _ = working.thread.join();
         }
+        self.notifying.stop();
         self.log();
+    }
+
+    /// Tells what is to be told, and waits a while for that.
+    pub(crate) fn finish_telling(&self, cancel: &Cancellation) {
+        self.notifying.step(&Zoned::now());
+        self.notifying.finish(cancel);
     }
 
     fn log(&mut self) {
@@ -236,11 +372,38 @@ impl Running {
         }
     }
 
+    fn log_unread(&self) {
+        for line in unread_sources(&self.worker.config()) {
+            self.log_line(&line);
+        }
+    }
+
     fn log_line(&self, text: &str) {
         if self.is_logging {
             output::log(text);
         }
     }
+}
+
+/// What the file says. An empty one says nothing: whoever wants no jobs says so by what else is in it.
+fn loaded(path: &Path, text: Option<&str>) -> Result<Config, Failure> {
+    if is_blank(text) {
+        let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+        return Err(Failure::new(FAILED, format!("the configuration file {shown} is empty; what was in force stays")));
+    }
+    Config::load(Some(path))
+}
+
+fn is_blank(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.trim().is_empty())
+}
+
+/// Whether a job or a destination is gone.
+fn lacks(new: &Config, old: &Config) -> bool {
+    let has_job = |name: &str| new.jobs().iter().any(|job| job.name == name);
+    old.jobs().iter().any(|job| {
+        !has_job(&job.name) || job.destinations.iter().any(|target| new.destination(&target.destination).is_none())
+    })
 }
 
 fn line(event: &Event) -> String {

@@ -2,7 +2,11 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use engine::rehearse::{Boot, Counts, RehearseOptions, Way, rehearse as restore_for_a_test};
+use engine::{
+    read::OpenError,
+    rehearse::{Boot, Counts, RehearseError, RehearseOptions, Way, rehearse as restore_for_a_test},
+};
+use habackup::securetar::Password;
 use jiff::Timestamp;
 use keeper::{
     job::Job,
@@ -12,7 +16,6 @@ use keeper::{
 
 use super::{copies, doing::Doing};
 use crate::{
-    args::PasswordArgs,
     command::rehearse::SCRATCH,
     destination,
     failure::{DAMAGED, Failure},
@@ -26,8 +29,6 @@ const MAX_SIZE: u64 = 64 << 30;
 
 pub(super) fn rehearse(doing: &Doing<'_>, job: &Job, at: &Location) -> Result<Outcome, Failure> {
     let readable = copies::Readable::open(doing, Some(&job.name), at)?;
-    let key = PasswordArgs { password_file: job.making.password_file.clone() };
-    let key = password::given(&key, doing.cancel())?;
     let options = RehearseOptions {
         scratch: destination::state_directory().join(SCRATCH),
         max_size: MAX_SIZE,
@@ -38,7 +39,14 @@ pub(super) fn rehearse(doing: &Doing<'_>, job: &Job, at: &Location) -> Result<Ou
         boot: job.boot.as_ref().map(|command| Starter::isolated(command) as Arc<dyn Boot>),
     };
     let source = readable.source()?;
-    let rehearsal = restore_for_a_test(&source, key.as_ref(), &options, &doing.started.progress, doing.cancel())?;
+    let restore = |key: Option<Password>| {
+        restore_for_a_test(&source, key.as_ref(), &options, &doing.started.progress, doing.cancel())
+    };
+    let does_not_fit = |error: &RehearseError| matches!(error, RehearseError::Open(why) if password::does_not_fit(why));
+    let rehearsal = match password::of_job_in_turn(Some(&job.making), doing.cancel(), does_not_fit, restore)? {
+        Err(RehearseError::Open(error @ OpenError::WrongPassword)) => return Ok(copies::never(error)),
+        rehearsal => rehearsal?,
+    };
     let sentence = text::sanitize(&rehearsal.sentence());
     if !rehearsal.proved {
         return Err(Failure::new(DAMAGED, format!("{} at {}: {sentence}", at.name, at.destination))

@@ -1,7 +1,11 @@
 //! Carries out the tasks of the service, each on a thread of its own, with the commands' own means.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
+use habackup::securetar::Password;
 use keeper::{
     service::Started,
     task::{Outcome, Task},
@@ -10,18 +14,47 @@ use keeper::{
 use super::{
     copies,
     doing::{Doing, Force, reason},
-    making, rehearsing,
+    making,
+    migrating::{self, Agreed},
+    rehearsing, restoring,
 };
-use crate::config::Config;
+use crate::{config::Config, failure::INTERRUPTED};
 
 /// What tasks need of the configuration.
 pub(crate) struct Worker {
     force: RwLock<Arc<Force>>,
+    /// Keys that were typed for a restore.
+    pub(super) keys: Kept<Password>,
+    /// What was typed for a move.
+    pub(super) moves: Kept<Agreed>,
+}
+
+/// Secrets in memory until the task begins that names them by their number.
+pub(super) struct Kept<T>(Mutex<BTreeMap<u64, T>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Kept<T> {
+    pub(super) fn keep(&self, secret: T) -> u64 {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = kept.last_key_value().map_or(0, |(last, _)| last + 1);
+        kept.insert(number, secret);
+        number
+    }
+
+    /// One that is needed no more, or now.
+    pub(super) fn take(&self, number: u64) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
 }
 
 impl Worker {
     pub(crate) fn new(config: Config) -> Self {
-        Self { force: RwLock::new(Arc::new(Force::of(config))) }
+        Self { force: RwLock::new(Arc::new(Force::of(config))), keys: Kept::default(), moves: Kept::default() }
     }
 
     /// Tasks that start from now on go by this.
@@ -46,10 +79,21 @@ impl Worker {
             Task::Delete { copy } => copies::delete(&doing, copy),
             Task::Verify { job, copy } => copies::verify(&doing, job.as_deref(), copy),
             Task::Rehearse { job, copy } => doing.job(job).and_then(|job| rehearsing::rehearse(&doing, job, copy)),
+            Task::Restore(wanted) => {
+                restoring::run(&doing, wanted, wanted.key.and_then(|number| self.keys.take(number)))
+            }
+            Task::Migrate(wanted) => {
+                let agreed = self.moves.take(wanted.typed);
+                doing.job(&wanted.job).and_then(|job| migrating::run(&doing, job, agreed))
+            }
             Task::Pin { copy, pinned } => copies::pin(&doing, copy, *pinned),
         };
         match done {
             Ok(outcome) => outcome,
+            // What a restore could not take back is said, whoever stopped it.
+            Err(failure) if matches!(started.task, Task::Restore(_)) && failure.code != INTERRUPTED => {
+                Outcome::failed(reason(&failure))
+            }
             Err(_) if started.cancel.is_cancelled() => Outcome::cancelled(),
             Err(failure) => Outcome::failed(reason(&failure)),
         }

@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 use testkit::{
     home_assistant::{Fake, Mind, TOKEN},
+    nobody::Nobody,
     proxy::{Answer, Proxy, Rule},
 };
 
@@ -181,8 +182,8 @@ fn what_is_no_home_assistant_is_distinguished() {
     let (code, said) = run(&mut place.migrate(&place.path("config"), &line.url(), &[]));
     assert_eq!(code, 1);
     kept("something-else", &plain(&said, &place, &line.url()));
-    let url = fake.url();
-    drop(fake);
+    let nobody = Nobody::new().unwrap();
+    let url = nobody.url().unwrap();
     let (code, said) = run(&mut place.migrate(&place.path("config"), &url, &[]));
     assert_eq!(code, 1);
     kept("nothing-there", &plain(&said, &place, &url));

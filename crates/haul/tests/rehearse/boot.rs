@@ -22,7 +22,7 @@ const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rehearse/fake.py"
 /// Whether a Home Assistant can be isolated here: not in every container.
 fn can_isolate() -> bool {
     let spaces = if is_root() { "-nmp" } else { "-Urnmp" };
-    let can = std::process::Command::new("unshare").args([spaces, "--fork", "true"]).status();
+    let can = std::process::Command::new("unshare").args([spaces, "--fork", "--mount-proc", "true"]).status();
     let can = can.is_ok_and(|status| status.success());
     if !can {
         testkit::rig::tell("skipped: no namespaces can be made here");
@@ -147,6 +147,26 @@ fn it_reaches_nothing_outside() {
 }
 
 #[test]
+fn a_hostile_one_finds_no_way_out() {
+    if !can_isolate() {
+        return;
+    }
+    let place = Place::with(ageless);
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let victim = elsewhere.path().join("victim");
+    fs::write(&victim, "as it was").unwrap();
+    let mut command = place.command(&["rehearse", "a.tar", "--keep-scratch", "--json", "--boot", &boot("hostile")]);
+    command.env("VICTIM", &victim);
+    let document = Said::of(&command.output().unwrap()).json();
+    assert_eq!(document["status"], "proved", "{document}");
+    let kept = PathBuf::from(document["kept"].as_str().unwrap());
+    let ways: Vec<String> = serde_json::from_slice(&fs::read(kept.join("ways-out")).unwrap()).unwrap();
+    assert!(ways.is_empty(), "{ways:#?}");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
+    assert!(!Path::new("/tmp/haul-left-behind").exists(), "temporary files are its own");
+}
+
+#[test]
 fn with_the_network_it_is_found_at_a_free_port_and_everything_it_started_is_ended() {
     let place = Place::with(ageless);
     let marker = place.path("marker");
@@ -166,15 +186,21 @@ fn where_it_can_not_be_isolated_it_is_not_started() {
     }
     let place = Place::with(ageless);
     let marker = place.path("marker");
-    let command = boot(&format!("silent {}", marker.display()));
+    let command = format!("touch {}", marker.display());
     let refusing = |calls: &[&str]| {
         let mut traced = failing(calls, None, Path::new(env!("CARGO_BIN_EXE_haul")));
         traced.args(["rehearse", "a.tar", "--boot", &command]);
         traced.current_dir(place.path("")).env("HOME", place.path("")).env("XDG_STATE_HOME", place.path("state"));
         Said::of(&traced.output().unwrap())
     };
-    // No namespaces; no mounts in them; a kernel that is too old; no loopback.
-    for call in ["unshare:error=EPERM", "mount:error=EPERM", "mount_setattr:error=ENOSYS", "ioctl:error=EPERM"] {
+    // No namespaces; no mounts in them; a kernel that is too old; no loopback; rights that stay.
+    for call in [
+        "unshare:error=EPERM",
+        "mount:error=EPERM",
+        "mount_setattr:error=ENOSYS",
+        "ioctl:error=EPERM",
+        "capset:error=EPERM",
+    ] {
         let said = refusing(&[call]);
         assert!(
             said.code == 1 && said.err.contains("can't isolate Home Assistant from the network"),
@@ -185,16 +211,21 @@ fn where_it_can_not_be_isolated_it_is_not_started() {
     }
 }
 
-/// One whose Home Assistant never answers, once that has started.
+/// One whose Home Assistant never answers, once that has started; and an argument that only that has.
 fn waiting(place: &Place, more: &[&str]) -> (Child, PathBuf) {
     let marker = place.path("marker");
-    let _ = fs::remove_file(&marker);
     let command = boot(&format!("silent {}", marker.display()));
     let mut command = place.command(&[&["rehearse", "a.tar", "--boot", &command], more].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    wait_until("Home Assistant starts", || marker.exists());
+    wait_until("Home Assistant starts", || has_started(place));
     (child, marker)
+}
+
+/// It writes a file into its configuration.
+fn has_started(place: &Place) -> bool {
+    let folders = place.scratch().into_iter().filter_map(|scratch| fs::read_dir(scratch).ok()).flatten().flatten();
+    folders.into_iter().any(|folder| folder.path().join("started").exists())
 }
 
 /// Whether a process has this argument.

@@ -6,14 +6,15 @@ use testkit::rig::{self, Running, Version};
 
 use crate::{Place, boot::wait_until};
 
-/// As `tests/rig` starts one, in the place that Haul made: it has a mount and a process namespace of its own already.
-const BOOT: &str = r#"set -e
+/// As docs/JOBS.md says it: a root file system, in a user namespace of the command's own.
+const BOOT: &str = r#"exec unshare --map-root-user --mount sh -ec '
+mount --rbind /proc "$RIG/proc"
+mount --rbind /dev "$RIG/dev"
 mount --bind "$HAUL_REHEARSAL_CONFIG" "$RIG/config"
-mount -t proc proc "$RIG/proc"
 mount -t tmpfs tmpfs "$RIG/tmp"
 mount -t tmpfs tmpfs "$RIG/media"
 export HAUL_RIG_PORT="$HAUL_REHEARSAL_PORT" HOME=/tmp LANG=C.UTF-8 PATH=/opt/ha/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec chroot "$RIG" /opt/ha/bin/hass --config /config --skip-pip"#;
+exec chroot "$RIG" /opt/ha/bin/hass --config /config --skip-pip'"#;
 
 #[test]
 fn home_assistant_itself_starts_from_a_backup_of_a_running_one() {

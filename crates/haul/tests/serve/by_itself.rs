@@ -83,6 +83,8 @@ fn a_catalog_that_is_lost_or_damaged_costs_no_backup_and_repeats_none() {
         assert_eq!(home.archives("nas"), before, "{damage}: {}", home.log());
     }
     assert!(home.log().contains("could not be read and is kept as"), "{}", home.log());
+    // Remarks have the time in front like everything else.
+    assert!(home.log().lines().all(|line| line.starts_with("20")), "{}", home.log());
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn a_configuration_that_is_wrong_is_told_and_the_old_one_stays() {
     wait::until("it is told", || home.status()["configuration"]["problem"].is_string());
     let status = home.status();
     assert_eq!((&status["level"], &status["jobs"][0]["schedules"][0]), (&"warning".into(), &"daily 04:45".into()));
-    assert!(home.log().contains("haul.toml, line 7"), "{}", home.log());
+    wait::until("the log says it too", || home.log().contains("haul.toml, line 7"));
     home.configure(&TWO.replace("daily 04:45", "daily 05:15"));
     wait::until("the new one is in force", || home.status()["jobs"][0]["schedules"][0] == "daily 05:15");
     assert_eq!(home.status()["level"], "ok");
@@ -135,6 +137,8 @@ fn a_configuration_that_is_wrong_is_told_and_the_old_one_stays() {
 #[test]
 fn what_can_not_pass_stops_and_says_so() {
     let home = Home::new(&TWO.replace("keep =", "password_file = \"missing\"\nkeep ="));
+    // As one that is no file yet, such as a pipe: that is known only when it is read.
+    fs::create_dir(home.path("missing")).unwrap();
     let _service = home.serve();
     wait::until("it has failed", || home.status()["level"] == "error");
     let status = home.status();
@@ -145,6 +149,7 @@ fn what_can_not_pass_stops_and_says_so() {
     assert!(hint.contains("does not try again before the next time it is due"), "{hint}");
     assert!(home.archives("nas").is_empty());
     // With the file, the next run succeeds.
+    fs::remove_dir(home.path("missing")).unwrap();
     fs::write(home.path("missing"), "secret").unwrap();
     home.ask("POST", "jobs/home/run").unwrap();
     home.settled(2);
@@ -168,6 +173,26 @@ fn commands_run_around_a_backup_and_the_second_whatever_happens() {
     let (code, said) = home.haul(&["run", "home"]);
     assert!(code == 1 && said.contains("did not end within its time limit"), "{said}");
     assert!(fs::read_to_string(home.path("order")).unwrap().ends_with("woken\n"));
+}
+
+#[test]
+fn what_was_stopped_starts_before_the_slowest_upload_has_ended() {
+    let server = S3Server::start(&["far"]).unwrap();
+    let url = server.url();
+    let home = Home::new(&format!(
+        "[destinations.far]\nurl = \"s3://far/ha\"\nendpoint = \"{url}\"\nallow_http = true\naccess_key_id = \
+         \"{ACCESS_KEY}\"\nsecret_access_key_file = \"secret\"\n[destinations.nas]\nurl = \"nas\"\n[jobs.home]\nsource = \
+         \"config\"\nschedule = \"daily 04:45\"\ndestinations = [\"nas\", \"far\"]\nlimit = \"64kB/s\"\nuncompressed = true\nafter = \"echo after >> \
+         order\"\n"
+    ));
+    fs::write(home.path("secret"), SECRET_KEY).unwrap();
+    // Ten minutes of sending.
+    fs::write(home.path("config/large.bin"), vec![7; 40 << 20]).unwrap();
+    let _service = home.serve();
+    wait::until("the command after the backup ran", || home.path("order").exists());
+    let status = home.status();
+    assert_eq!(status["jobs"][0]["running"][0]["kind"], "backup", "{status}");
+    assert!(!server.keys("far").iter().any(|key| engine::inventory::is_archive_name(key)), "nothing has arrived");
 }
 
 #[test]
@@ -206,4 +231,170 @@ fn an_archive_passes_from_one_far_place_to_another() {
     wait::until("it is back", || fs::read(&sent).is_ok_and(|bytes| bytes == good));
     home.settled(2);
     assert_eq!(server.unfinished(), 0);
+}
+
+#[test]
+fn a_large_copy_is_verified_by_samples_and_damage_is_found_all_the_same() {
+    let server = S3Server::start(&["far"]).unwrap();
+    let url = server.url();
+    let configuration = format!(
+        "[destinations.far]\nurl = \"s3://far/ha\"\nendpoint = \"{url}\"\nallow_http = true\naccess_key_id = \
+         \"{ACCESS_KEY}\"\nsecret_access_key_file = \"secret\"\n[destinations.nas]\nurl = \"nas\"\n[jobs.home]\nsource = \
+         \"config\"\nschedule = \"daily 04:45\"\ndestinations = [\"nas\", \"far\"]\nuncompressed = true\nverify_every = \
+         \"1s\"\nverify_by = \"samples\"\n"
+    );
+    let home = Home::new(&configuration);
+    fs::write(home.path("secret"), SECRET_KEY).unwrap();
+    fs::write(home.path("config/large.bin"), vec![7; 40 << 20]).unwrap();
+    let _service = home.serve();
+    let verdict = || {
+        let archives = home.ask("GET", "archives").unwrap();
+        let copies = archives["archives"][0]["copies"].as_array().cloned().unwrap_or_default();
+        copies.into_iter().find(|copy| copy["destination"] == "far").map(|copy| copy["verdict"].clone())
+    };
+    let is_sampled = || verdict().is_some_and(|verdict| verdict["samples"] == true && verdict["whole"] == true);
+    wait::until(format!("it is checked by samples\n{}", home.log()), is_sampled);
+    let sentence = verdict().unwrap()["sentence"].as_str().unwrap().to_owned();
+    assert!(sentence.contains("samples are as they were when all of it was good"), "{sentence}");
+    let [key] = &server.keys("far")[..] else { panic!("{:?}", server.keys("far")) };
+    let sent = server.directory().join("far").join(key);
+    let good = fs::read(&sent).unwrap();
+    let mut damaged = good.clone();
+    damaged.iter_mut().skip(1 << 20).step_by(1 << 20).for_each(|byte| *byte ^= 1);
+    fs::write(&sent, damaged).unwrap();
+    wait::until("the damage is found, and repaired from the other place", || {
+        let is_good =
+            |key: &String| fs::read(server.directory().join("far").join(key)).is_ok_and(|bytes| bytes == good);
+        home.log().contains("DAMAGED") && server.keys("far").iter().all(is_good)
+    });
+}
+
+#[test]
+fn a_file_that_is_written_in_steps_forgets_nothing() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    let problem = || home.status()["configuration"]["problem"].as_str().unwrap_or_default().to_owned();
+    let verified = |status: &serde_json::Value| status["jobs"][0]["verified_of_newest"] == 2;
+    // As an editor that moves the old file away, or one that truncates it.
+    for empty in [false, true] {
+        if empty {
+            fs::write(home.path("haul.toml"), "\n").unwrap();
+            wait::until("an empty file is a problem", || problem().contains("is empty; what was in force stays"));
+        } else {
+            fs::rename(home.path("haul.toml"), home.path("haul.toml~")).unwrap();
+            wait::until("a missing file is a problem", || !problem().is_empty());
+        }
+        assert!(verified(&home.status()), "{}", home.status());
+        fs::write(home.path("haul.toml"), TWO).unwrap();
+        wait::until("the file is good again", || problem().is_empty());
+        assert!(verified(&home.status()), "{}", home.status());
+    }
+    assert_eq!(home.archives("nas").len(), 1, "nothing was repeated");
+    // No jobs, said on purpose.
+    fs::write(home.path("haul.toml"), "[destinations.nas]\nurl = \"nas\"\n").unwrap();
+    wait::until("there are no jobs any more", || home.status()["jobs"] == serde_json::json!([]));
+}
+
+#[test]
+fn a_backup_that_a_shutdown_ends_is_made_at_the_next_start() {
+    let before = |command: &str| format!("{TWO}before = {command:?}\n");
+    let home = Home::new(&before("touch begun; exec sleep 4"));
+    let mut service = home.serve();
+    wait::until("it begins", || home.path("begun").exists() || home.path("config/begun").exists());
+    let pid = rustix::process::Pid::from_child(&service.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(service.0.wait().unwrap().success());
+    assert!(home.archives("nas").is_empty());
+    home.configure(&before("true"));
+    let _service = home.serve();
+    home.settled(2);
+}
+
+#[test]
+fn a_clock_that_is_set_and_threads_that_can_not_be_started_end_nothing() {
+    if !testkit::strace::can_trace() {
+        return;
+    }
+    let home = Home::new(TWO);
+    let clock = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=timerfd_settime:error=ECANCELED:when=2+2"];
+    let service = home.serve_in(&clock, "none");
+    home.settled(2);
+    drop(service);
+    // Two threads listen for signals and answer commands; then come those of tasks.
+    let threads = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=clone3:error=EAGAIN:when=4+2"];
+    let home = Home::new(TWO);
+    let _service = home.serve_in(&threads, "none");
+    wait::until("it is told", || home.log().contains("can't start a thread: "));
+    assert!(home.ask("GET", "status").is_some());
+}
+
+#[test]
+fn a_folder_of_a_far_destination_that_is_not_there_yet_is_made() {
+    let Some(server) = testkit::wsgidav::Wsgidav::start() else { return };
+    let home = Home::new(&format!(
+        "[destinations.nas]\nurl = \"nas\"\n[destinations.dav]\nurl = \"webdav://{}@{}/not-yet\"\nallow_http = \
+         true\npassword_file = \"dav\"\n[jobs.home]\nsource = \"config\"\ndestinations = [\"nas\", \"dav\"]\n",
+        testkit::wsgidav::USER,
+        server.authority()
+    ));
+    fs::write(home.path("dav"), testkit::wsgidav::PASSWORD).unwrap();
+    let (code, said) = home.haul(&["run", "home"]);
+    assert!(code == 0 && said.contains("to nas and dav in "), "{said}");
+    assert_eq!(fs::read_dir(server.files().join("not-yet")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_copy_with_another_key_is_said_and_one_whose_beginning_is_gone_is_replaced() {
+    let text = TWO.replace("keep =", "password_file = \"key\"\nverify_every = \"1s\"\nkeep =");
+    let home = Home::new(&text);
+    fs::write(home.path("key"), "the first key").unwrap();
+    assert_eq!(home.haul(&["run", "home"]).0, 0);
+    let old = home.archives("nas").remove(0);
+    fs::write(home.path("key"), "another key").unwrap();
+    let _service = home.serve();
+    let problems = |home: &Home| -> Vec<String> {
+        let status = home.status();
+        let all = status["problems"].as_array().unwrap().iter();
+        all.map(|problem| format!("{} {}", problem["kind"].as_str().unwrap(), problem["message"].as_str().unwrap()))
+            .collect()
+    };
+    wait::until("it is said of both copies", || problems(&home).iter().filter(|it| it.contains(&old)).count() == 2);
+    let said = problems(&home);
+    assert!(said.iter().all(|it| it.starts_with("unchecked ") && it.contains("the password is wrong")), "{said:?}");
+    // With the first key again, one loses its beginning: the same size, and dated as before.
+    fs::write(home.path("key"), "the first key").unwrap();
+    home.configure(&text.replace("1s", "2s"));
+    wait::until("they are checked", || problems(&home).is_empty());
+    let path = home.path("nas").join(&old);
+    let good = fs::read(&path).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0x55; 4096], 0).unwrap();
+    file.set_modified(modified).unwrap();
+    wait::until("a sound one takes its place", || {
+        home.archives("nas").iter().any(|name| fs::read(home.path("nas").join(name)).is_ok_and(|bytes| bytes == good))
+    });
+}
+
+#[test]
+fn a_key_that_nobody_can_read_is_said_before_anything_starts() {
+    let with_key = format!("{TWO}password_file = \"key\"\n");
+    let home = Home::new(&with_key);
+    let (code, said) = home.haul(&["serve", "--listen", "none"]);
+    let why = "[jobs.home]: can't read the password file";
+    assert!(code == 1 && said.contains(why) && said.contains("no such file or directory"), "{said}");
+    assert!(home.archives("nas").is_empty());
+    home.configure(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    home.configure(&with_key);
+    let problem = || home.status()["configuration"]["problem"].as_str().unwrap_or_default().to_owned();
+    wait::until("what is wrong is said, and what was in force stays", || problem().contains(why));
+    fs::write(home.path("key"), "correct horse").unwrap();
+    home.configure(&format!("{with_key}source_is = \"nowhere\"\n"));
+    wait::until("another mistake is said instead", || problem().contains("there is no key \"source_is\""));
+    home.configure(&with_key.replace("\"config\"", "\"nowhere\""));
+    wait::until("it is good", || problem().is_empty());
+    wait::until("a source that is not there is told at once", || home.log().contains("nowhere can't be read: no such"));
 }

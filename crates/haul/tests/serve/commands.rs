@@ -25,7 +25,7 @@ fn run_makes_the_backup_itself_or_lets_the_service_make_it() {
 fn status_and_jobs_say_the_same_with_and_without_the_service() {
     let home = Home::new(TWO);
     let (code, said) = home.haul(&["status"]);
-    assert!(code == 0 && said.starts_with("No backup yet"), "{said}");
+    assert!(code == 3 && said.starts_with("No backup yet"), "{said}");
     assert_eq!(home.haul(&["run", "home"]).0, 0);
     let (code, alone) = home.haul(&["status"]);
     assert!(code == 0 && alone.starts_with("2 whole copies, newest just now, both checked; next "), "{alone}");
@@ -76,7 +76,7 @@ fn what_is_wrong_is_one_sentence_before_anything_starts() {
     fs::remove_file(home.path("state")).unwrap();
     for listen in ["nonsense", "127.0.0.1:99999"] {
         let (code, said) = home.haul(&["serve", "--listen", listen]);
-        assert!(code == 1 && said.contains(&format!("can't listen on {listen}")), "{said}");
+        assert!(code == 2 && said.contains(&format!("{listen:?} is not an address with a port")), "{said}");
     }
 }
 
@@ -94,4 +94,40 @@ fn a_signal_ends_it_and_nothing_is_left() {
     });
     assert_eq!(status.and_then(|status| status.code()), Some(0));
     assert!(!home.path("state/haul.sock").exists());
+}
+
+#[test]
+fn a_job_is_rehearsed_with_and_without_the_service_and_the_result_is_known() {
+    let home = Home::new(TWO);
+    let (code, said) = home.haul(&["rehearse", "home"]);
+    assert!(code == 1 && said.contains("no destination of \"home\" has a whole backup"), "{said}");
+    assert_eq!(home.haul(&["run", "home"]).0, 0);
+    let (code, said) = home.haul(&["rehearse", "home"]);
+    assert!(code == 0 && said.contains("Proved"), "{said}");
+    let proven = |home: &Home| home.haul(&["status"]).1.lines().filter(|line| line.contains("proven")).count();
+    assert_eq!(proven(&home), 1);
+    let (code, said) = home.haul(&["rehearse", "home", "--in-memory"]);
+    assert!(code == 2 && said.contains("home is a job"), "{said}");
+    let (code, said) = home.haul(&["rehearse", "hom"]);
+    assert!(code == 2 && said.contains("neither an archive nor a job") && said.contains("(known: home)"), "{said}");
+    let (code, said) = home.haul(&["serve", "--listen", "70000"]);
+    assert!(code == 2 && said.contains("\"70000\" is not an address with a port"), "{said}");
+    let service = home.serve();
+    let (code, said) = home.haul(&["rehearse", "home", "--json"]);
+    assert!(code == 0 && said.contains("\"ending\": \"done\""), "{said}");
+    drop(service);
+    fs::remove_file(home.path("state/catalog.db")).unwrap();
+    let (code, said) = home.haul(&["rehearse", "home"]);
+    assert_eq!(code, 0, "what is there is looked at first: {said}");
+    assert_eq!(home.archives("nas").len(), 1, "no backup is made for it");
+}
+
+#[test]
+fn two_runs_at_once_both_make_a_backup() {
+    let home = Home::new(TWO);
+    let first = home.begin(&["run", "home"]);
+    let (code, said) = home.haul(&["run", "home"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(testkit::wait::ended(first).status.success());
+    assert_eq!(home.archives("nas").len(), 2);
 }

@@ -24,6 +24,12 @@ pub(crate) struct Service(pub(crate) Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
+        // What another program started, such as strace, would go on without it.
+        let id = self.0.id();
+        let within = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for process in within.split_whitespace() {
+            let _ = Command::new("kill").args(["-9", process]).status();
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -53,10 +59,12 @@ impl Home {
         fs::rename(fresh, self.path("haul.toml")).unwrap();
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+    /// `through` is another program, with its arguments, that starts this one.
+    fn command(&self, through: &[&str], args: &[&str]) -> Command {
+        let words = [through, &[env!("CARGO_BIN_EXE_haul")], args].concat();
+        let mut command = Command::new(words[0]);
         command
-            .args(args)
+            .args(&words[1..])
             .current_dir(self.dir.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
@@ -70,9 +78,18 @@ impl Home {
 
     /// Exit code, and all output.
     pub(crate) fn haul(&self, args: &[&str]) -> (i32, String) {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        self.haul_in(&[], args)
+    }
+
+    pub(crate) fn haul_in(&self, through: &[&str], args: &[&str]) -> (i32, String) {
+        let Output { status, stdout, stderr } = self.command(through, args).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         (status.code().unwrap_or(-1), text)
+    }
+
+    /// Starts a command.
+    pub(crate) fn begin(&self, args: &[&str]) -> Child {
+        self.command(&[], args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Starts the service without a page.
@@ -81,8 +98,12 @@ impl Home {
     }
 
     pub(crate) fn serve_at(&self, listen: &str) -> Service {
+        self.serve_in(&[], listen)
+    }
+
+    pub(crate) fn serve_in(&self, through: &[&str], listen: &str) -> Service {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.command(&["serve", "--listen", listen]);
+        let mut command = self.command(through, &["serve", "--listen", listen]);
         let service = Service(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         wait::until("the service answers", || {
             self.path("state/haul.sock").exists() && self.ask("GET", "status").is_some()
@@ -99,13 +120,63 @@ impl Home {
         serde_json::from_str(&self.text(method, &format!("/api/v1/{path}"))?).ok()
     }
 
+    /// The same for a request that says something.
+    pub(crate) fn tell(&self, path: &str, what: &Value) -> Value {
+        let answer = self.request("POST", &format!("/api/v1/{path}"), &what.to_string()).expect("the service answers");
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"))
+    }
+
     /// The body of what it answers.
     pub(crate) fn text(&self, method: &str, path: &str) -> Option<String> {
+        self.request(method, path, "")
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let mut socket = UnixStream::connect(self.path("state/haul.sock")).ok()?;
-        write!(socket, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").ok()?;
+        let length = body.len();
+        write!(socket, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    /// Status and answer of a call of `/api/v1/PATH` that says something.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (code, answer) = self.exchange(method, &format!("/api/v1/{path}"), "application/json", &body);
+        (code, serde_json::from_str(&answer).unwrap_or_default())
+    }
+
+    /// Status and page that a form is answered with.
+    pub(crate) fn post(&self, path: &str, form: &str) -> (u16, String) {
+        self.exchange("POST", path, "application/x-www-form-urlencoded", form)
+    }
+
+    fn exchange(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+        let mut socket = UnixStream::connect(self.path("state/haul.sock")).unwrap();
+        let length = body.len();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The newest event of this kind that says so, once there is one.
+    pub(crate) fn told(&self, kind: &str, says: &str) -> Value {
+        let event = || {
+            let events = self.ask("GET", "events").unwrap();
+            let events = events["events"].as_array().or(events.as_array()).unwrap().clone();
+            events.into_iter().find(|event| {
+                event["kind"] == kind && event["message"].as_str().is_some_and(|text| text.contains(says))
+            })
+        };
+        wait::until(format!("an event says {says:?}\n{}", self.log()), || event().is_some());
+        event().unwrap()
     }
 
     pub(crate) fn status(&self) -> Value {

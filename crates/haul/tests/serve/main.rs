@@ -3,6 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod by_itself;
+mod changing;
 mod commands;
+mod first_process;
 mod home;
+mod migrating;
+mod monitoring;
+mod mqtt;
+mod mqtt_rig;
 mod page;
+#[path = "../common/receiving.rs"]
+mod receiving;
+mod restoring;
+mod setting_up;
+mod told;

@@ -8,7 +8,7 @@ fn prometheus_gets_what_is_known() {
     let _service = home.serve();
     home.settled(2);
     let text = home.text("GET", "/metrics").unwrap();
-    for line in ["haul_backup_newest_copies{job=\"home\"} 2", "haul_destination_up{destination=\"nas\"} 1"] {
+    for line in ["haul_backup_newest_copies{backup_job=\"home\"} 2", "haul_destination_up{destination=\"nas\"} 1"] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 }

@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use engine::retention::Origin;
+use jiff::Timestamp;
 
 use super::{
     Blocked, CopyTask, Plan, RESERVE, Source, Why,
@@ -14,7 +15,7 @@ use crate::facts::Copy;
 /// So many damaged copies of an archive, and it is not sent again.
 const MOST_BAD: usize = 2;
 
-pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut Plan) {
+pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, now: Timestamp, plan: &mut Plan) {
     let place = &places.all[at];
     if !place.is_current() {
         return;
@@ -26,7 +27,7 @@ pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut P
     for archive in archives {
         let here = place.copies_of(archive);
         let best = places.best(archive, at);
-        if here.iter().any(|copy| !is_bad(copy, best)) {
+        if here.iter().any(|copy| !is_bad(copy, best)) || place.facts.deleted.contains(archive) {
             continue;
         }
         let shown = here.first().copied().or(best).map_or(archive, |copy| &copy.item.name);
@@ -56,7 +57,7 @@ pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut P
             continue;
         }
         let size = best.item.size;
-        let Some(name) = names.first_free(&from[0].name, best) else {
+        let Some(name) = names.first_free(&from[0].name, best, now) else {
             blocked(Why::NameTaken);
             continue;
         };
@@ -76,7 +77,7 @@ pub(super) fn plan(places: &Places<'_>, at: usize, wanted: &Wanted, plan: &mut P
             to: place.name().to_owned(),
             name,
             size,
-            replaces: here.first().map(|copy| copy.item.name.clone()),
+            replaces: here.first().map(|copy| copy.item.name.to_string()),
         });
     }
 }
@@ -89,9 +90,15 @@ fn sources(places: &Places<'_>, at: usize, archive: &str, best: &Copy) -> Vec<So
     found.sort_by_key(|(place, copy)| (!is_local(&place.facts.address), Reverse(copy.verified)));
     let source = |(place, copy): (&Place<'_>, &Copy)| Source {
         destination: place.name().to_owned(),
-        name: copy.item.name.clone(),
+        name: copy.item.name.to_string(),
     };
     found.into_iter().map(source).collect()
+}
+
+/// Whether this may be an archive that is still being written, or was only read badly.
+fn may_become_readable(taken: &Copy, now: Timestamp) -> bool {
+    let is_strange = matches!(taken.item.made_by, Origin::Unknown | Origin::Unreadable);
+    is_strange && taken.modified.is_none_or(|modified| now.duration_since(modified).as_secs() < 86_400)
 }
 
 /// Whether it is a directory of this machine.
@@ -104,13 +111,14 @@ struct Names<'a>(BTreeMap<String, Option<&'a Copy>>);
 
 impl<'a> Names<'a> {
     fn new(place: &Place<'a>) -> Self {
-        Self(place.facts.copies.iter().map(|(name, copy)| (name.to_lowercase(), Some(copy))).collect())
+        Self(place.facts.copies.iter().map(|copy| (copy.item.name.to_lowercase(), Some(copy))).collect())
     }
 
     /// A free name for an archive: the one that it has elsewhere, or one with its slug if something readable has that.
     /// From whichever copy it is sent, these names are tried in the same order: an upload that a late list does not show
-    /// is met under its name, and not made twice. `None`: what has the name can't be read, so it may be this archive.
-    fn first_free(&self, name: &str, copy: &Copy) -> Option<String> {
+    /// is met under its name, and not made twice. `None`: what has the name can't be read, so it may be this archive;
+    /// what has been like that for a day is none.
+    fn first_free(&self, name: &str, copy: &Copy, now: Timestamp) -> Option<String> {
         let slug = copy.item.slug.iter().flat_map(|slug| slug.chars());
         let slug: String = slug.filter(char::is_ascii_alphanumeric).collect();
         let stem = name.strip_suffix(".tar").unwrap_or(name);
@@ -121,7 +129,7 @@ impl<'a> Names<'a> {
         for name in names {
             match self.0.get(&name.to_lowercase()) {
                 None => return Some(name),
-                Some(Some(taken)) if matches!(taken.item.made_by, Origin::Unknown | Origin::Unreadable) => return None,
+                Some(Some(taken)) if may_become_readable(taken, now) => return None,
                 Some(_) => {}
             }
         }

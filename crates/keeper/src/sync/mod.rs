@@ -24,9 +24,12 @@
 //! * while the job is paused, or after a backup that failed, until one succeeds;
 //! * where nothing can be removed, or that was not listed since the last success or since something was done there;
 //! * that is not older than the newest whole copy there, and nothing at all before that one was read after its arrival;
-//! * that is about to be sent to another destination from there;
+//! * that another destination wants and lacks, or is about to get from there (one that has been away for long does not
+//!   count);
+//! * that is damaged and sound nowhere else, for a month: `haul repair` may save most of it;
 //! * where no copy of the instance is whole;
-//! * when it is more than [`Job::most_removals`] at once, before somebody agrees.
+//! * when it is more than [`Job::most_removals`] at once, and as many as have come since the last removal, before somebody
+//!   agrees.
 //!
 //! A list may be wrong by the time it is acted upon. So the caller looks at [`Removal::instead`] right before each
 //! removal, and an upload never replaces: then a list that is late costs an attempt, and nothing else.
@@ -95,8 +98,6 @@ pub struct Removals {
     pub leaving: Vec<Removal>,
     /// Why none of them goes yet.
     pub waits: Option<Waits>,
-    /// Why the others stay, by name.
-    pub kept: BTreeMap<String, Vec<String>>,
 }
 
 /// Something that goes.
@@ -123,6 +124,8 @@ pub enum Waits {
     NotRead,
     /// It is unusually much: somebody has to agree.
     Consent,
+    /// Another destination's name, or another job of the same instance, leads to the same place.
+    Shared,
 }
 
 /// A copy that can't be made.
@@ -180,6 +183,7 @@ impl fmt::Display for Waits {
             Self::LastFailed => "the last backup failed",
             Self::NotRead => "its newest copy has to be verified first",
             Self::Consent => "it is more than usual, so somebody has to agree",
+            Self::Shared => "another job of this instance, or another destination of the job, is at the same place",
         })
     }
 }
@@ -190,7 +194,8 @@ impl fmt::Display for Blocked {
         match &self.why {
             Why::NoSpace { size, free } => {
                 let (size, free) = (in_units(*size), in_units(*free));
-                write!(f, "{name} ({size}) does not fit on {destination}, which has {free} free")
+                let kept = in_units(RESERVE);
+                write!(f, "{name} ({size}) does not fit on {destination}, which has {free} free, and {kept} stay free")
             }
             Why::NameTaken => write!(f, "{destination} has a file {name} that can't be read as an archive"),
             Why::NothingSound => write!(f, "{name} on {destination} is damaged, and no other copy of it is sound"),
@@ -223,11 +228,11 @@ pub fn plan(job: &Job, known: &Known, now: &Zoned) -> Plan {
     let places = Places::new(job, facts, known);
     let wanted: Vec<_> = (0..places.all.len()).map(|at| wanted::wanted(&places, at, now)).collect();
     for (at, wanted) in wanted.iter().enumerate() {
-        copies::plan(&places, at, wanted, &mut plan);
+        copies::plan(&places, at, wanted, now.timestamp(), &mut plan);
     }
     plan.copies.sort_by_key(|task| Reverse(places.date(&task.archive)));
-    for (at, wanted) in wanted.iter().enumerate() {
-        let removals = removals::plan(job, facts, &places.all[at], wanted, &plan.copies, now);
+    for at in 0..places.all.len() {
+        let removals = removals::plan(job, facts, (&places, at), &wanted, &plan.copies, now);
         plan.removals.insert(places.all[at].name().to_owned(), removals);
     }
     plan

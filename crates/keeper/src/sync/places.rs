@@ -38,7 +38,7 @@ impl<'a> Places<'a> {
     pub(super) fn new(job: &'a Job, job_facts: &JobFacts, known: &'a Known) -> Self {
         let place = |target: &'a Target| {
             let facts = known.destinations.get(&target.destination).filter(|facts| facts.listed.is_some())?;
-            let own = facts.copies.values().filter(|copy| job_facts.owns(copy));
+            let own = facts.copies.iter().filter(|copy| job_facts.owns(copy));
             let copies: Vec<Held<'_>> = own.map(|copy| Held { archive: copy.archive(), copy }).collect();
             let mut by_archive: BTreeMap<String, Vec<&Copy>> = BTreeMap::new();
             for Held { archive, copy } in copies.iter().filter(|held| !held.copy.item.link) {
@@ -73,6 +73,11 @@ impl<'a> Places<'a> {
     pub(super) fn elsewhere(&self, archive: &str, at: usize) -> impl Iterator<Item = (&Place<'a>, &'a Copy)> {
         let copies = self.sound.get(archive).into_iter().flatten();
         copies.filter(move |(place, _)| *place != at).map(|(place, copy)| (&self.all[*place], *copy))
+    }
+
+    /// Whether any destination holds it soundly, as far as known.
+    pub(super) fn is_sound_anywhere(&self, archive: &str) -> bool {
+        self.sound.get(archive).is_some_and(|copies| !copies.is_empty())
     }
 
     /// When an archive was made.

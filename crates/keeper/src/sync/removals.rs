@@ -1,13 +1,16 @@
 //! What goes from a destination.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use engine::retention::{self, Candidate, Reason, Rules};
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::{
     CopyTask, Removal, Removals, Waits,
-    places::{Held, Place, is_bad},
+    places::{Held, Place, Places, is_bad},
     wanted::Wanted,
 };
 use crate::{
@@ -16,14 +19,20 @@ use crate::{
     status::Ending,
 };
 
+/// What a destination wants that is away waits for it so long.
+const AWAITED: Duration = Duration::from_hours(8 * 24);
+/// What is damaged and sound nowhere else stays so long after that was seen.
+const LAST_RESORT: Duration = Duration::from_hours(30 * 24);
+
 pub(super) fn plan(
     job: &Job,
     facts: &JobFacts,
-    place: &Place<'_>,
-    wanted: &Wanted,
+    (places, at): (&Places<'_>, usize),
+    wanted_by: &[Wanted],
     copies: &[CopyTask],
     now: &Zoned,
 ) -> Removals {
+    let (place, wanted) = (&places.all[at], &wanted_by[at]);
     let mut removals = Removals::default();
     let mut is_read = true;
     let sources = copies.iter().flat_map(|task| &task.from).filter(|source| source.destination == place.name());
@@ -39,35 +48,31 @@ pub(super) fn plan(
             .filter(|decision| decision.keep.contains(&Reason::Newest))
             .filter_map(|decision| by_name.get(decision.name.as_str()))
             .map(|held| held.copy)
-            .filter(|copy| copy.is_whole())
+            .filter(|copy| copy.is_whole() && !copy.is_ahead(now.timestamp()))
             .max_by_key(|copy| (copy.item.date, copy.arrived.is_none()));
-        is_read = newest.is_none_or(|newest| newest.arrived.is_none());
+        is_read = newest.is_none_or(|newest| newest.verified.is_some());
         let is_hopeless = !retention::without_whole(&candidates, &decisions, &rules, now).is_empty();
         for decision in decisions {
             let Some(held) = by_name.get(decision.name.as_str()) else { continue };
-            let mut kept: Vec<String> = decision.keep.iter().map(Reason::to_string).collect();
-            let older_than = newest.filter(|newest| newest.item.date > held.copy.item.date);
-            if held.archive.as_ref().is_some_and(|archive| wanted.kept.contains(archive)) {
-                kept.push("kept among all archives of the job".to_owned());
-            } else if sent.contains(decision.name.as_str()) {
-                kept.push("about to be sent to another destination".to_owned());
-            } else if is_hopeless {
-                kept.push("nothing here is whole".to_owned());
-            } else if older_than.is_none() {
-                kept.push("no whole one here is newer".to_owned());
-            }
-            match older_than.filter(|_| kept.is_empty()) {
-                Some(newest) => removals.leaving.push(removal(held.copy, newest)),
-                None => _ = removals.kept.insert(decision.name, kept),
-            }
+            let newer = newest.filter(|newest| newest.item.date > held.copy.item.date);
+            let archive = held.archive.as_deref();
+            let stays = is_hopeless
+                || !decision.keep.is_empty()
+                || archive.is_some_and(|archive| wanted.kept.contains(archive))
+                || sent.contains(decision.name.as_str())
+                || archive.is_some_and(|archive| is_awaited(places, at, wanted_by, archive, now))
+                || is_last_resort(places, held, now)
+                // Removed, and still listed.
+                || place.facts.removed.contains_key(decision.name.as_str());
+            removals.leaving.extend(newer.filter(|_| !stays).map(|newer| removal(held.copy, newer)));
         }
     }
     // What was replaced.
     for held in &place.copies {
         let twin = held.archive.as_deref().and_then(|archive| replaced_by(place, archive, held.copy));
         let is_leaving = |name: &str| removals.leaving.iter().any(|removal| removal.name == name);
-        if let Some(twin) = twin.filter(|_| !is_leaving(&held.copy.item.name)) {
-            removals.kept.remove(&held.copy.item.name);
+        let is_gone = place.facts.removed.contains_key(held.copy.item.name.as_str());
+        if let Some(twin) = twin.filter(|_| !is_leaving(&held.copy.item.name) && !is_gone) {
             removals.leaving.push(removal(held.copy, twin));
         }
     }
@@ -81,7 +86,9 @@ pub(super) fn plan(
         Some(Waits::LastFailed)
     } else if !is_read {
         Some(Waits::NotRead)
-    } else if removals.leaving.len() > job.most_removals && !place.facts.consent {
+    } else if removals.leaving.len() > job.most_removals + came_since(place)
+        && !removals.leaving.iter().all(|removal| place.facts.agreed.contains(&removal.name))
+    {
         Some(Waits::Consent)
     } else {
         None
@@ -89,8 +96,43 @@ pub(super) fn plan(
     removals
 }
 
+/// How many archives have come since something was last removed: so many removals are not unusual, as after a while in
+/// which nothing could be removed.
+fn came_since(place: &Place<'_>) -> usize {
+    let Some(pruned) = place.facts.pruned else { return 0 };
+    place.copies.iter().filter(|held| held.copy.item.date > pruned).count()
+}
+
+/// Whether another destination that can't be acted upon now wants an archive and lacked it when it was last listed. One
+/// that is away for long gets what there is when it comes back.
+fn is_awaited(places: &Places<'_>, at: usize, wanted_by: &[Wanted], archive: &str, now: &Zoned) -> bool {
+    places.all.iter().zip(wanted_by).enumerate().any(|(other, (place, wanted))| {
+        let is_lost = || {
+            let since = place.facts.away.as_ref().map(|(since, _)| now.timestamp().duration_since(*since));
+            since.is_some_and(|since| since > SignedDuration::try_from(AWAITED).unwrap_or(SignedDuration::MAX))
+        };
+        other != at
+            && !place.is_current()
+            && wanted.wanted.contains(archive)
+            && !place.copies_of(archive).iter().any(|copy| copy.is_whole())
+            && !is_lost()
+    })
+}
+
+/// Whether this is damaged, and all that is left of its archive.
+fn is_last_resort(places: &Places<'_>, held: &Held<'_>, now: &Zoned) -> bool {
+    let Some(read) = held.copy.verified.filter(|_| held.copy.is_damaged()) else { return false };
+    let is_recent =
+        now.timestamp().duration_since(read) < SignedDuration::try_from(LAST_RESORT).unwrap_or(SignedDuration::MAX);
+    is_recent && held.archive.as_deref().is_none_or(|archive| !places.is_sound_anywhere(archive))
+}
+
 fn removal(copy: &Copy, instead: &Copy) -> Removal {
-    Removal { name: copy.item.name.clone(), instead: instead.item.name.clone(), instead_size: instead.item.size }
+    Removal {
+        name: copy.item.name.to_string(),
+        instead: instead.item.name.to_string(),
+        instead_size: instead.item.size,
+    }
 }
 
 /// The copy of the same archive at the same destination that was sent in place of this bad one, once it was read after

@@ -1,5 +1,7 @@
 //! Each rule, and each way in which it could lose something.
 
+use std::collections::BTreeSet;
+
 use engine::{
     inventory::{Called, Item},
     retention::{Origin, Rules},
@@ -8,7 +10,7 @@ use jiff::ToSpan;
 use keeper::{
     facts::{Arrival, Copy},
     status::Ending,
-    sync::{RESERVE, Why},
+    sync::{RESERVE, Waits, Why},
 };
 use store::machine::ArrivalNote;
 
@@ -117,7 +119,7 @@ fn what_is_not_the_jobs_is_never_touched() {
     let others = || {
         let foreign = |change: fn(&mut Item)| changed(copy("x", day(1)), change);
         [
-            foreign(|item| item.instance = Some("cabin".to_owned())),
+            foreign(|item| item.instance = Some("cabin".into())),
             foreign(|item| item.instance = None),
             foreign(|item| item.made_by = Origin::Other),
             foreign(|item| item.made_by = Origin::Unreadable),
@@ -125,12 +127,12 @@ fn what_is_not_the_jobs_is_never_touched() {
             foreign(|item| item.link = true),
             foreign(|item| {
                 let note = ArrivalNote { from: "cabin".to_owned(), key: "key".to_owned(), arrived: 1_767_225_600 };
-                item.arrival = Some(note);
+                item.arrival = Some(Box::new(note));
             }),
         ]
         .into_iter()
         .enumerate()
-        .map(|(number, copy)| changed(copy, |item| item.name = format!("x{number}.tar")))
+        .map(|(number, copy)| changed(copy, |item| item.name = format!("x{number}.tar").into()))
     };
     let scene = Scene::new().place("usb", keep_last(1), others().chain(days(99, 100))).place(
         "nas",
@@ -156,7 +158,7 @@ fn a_damaged_copy_is_replaced_from_a_sound_one_and_goes_after_that_was_read() {
     let bad = || damaged(copy("d100", day(100)));
     let scene = Scene::new().place("usb", None, sound()).place("nas", keep_last(3), [bad()]);
     assert_eq!(scene.told(), ["d100-d100.tar > nas from usb for d100.tar"]);
-    let named = |name: &str, copy| changed(copy, |item| item.name = name.to_owned());
+    let named = |name: &str, copy| changed(copy, |item| item.name = name.into());
     let sent =
         |copy| Scene::new().place("usb", None, sound()).place("nas", None, [bad(), named("d100-d100.tar", copy)]);
     assert!(sent(copy("d100", day(100))).told().is_empty(), "it was not read yet");
@@ -189,11 +191,11 @@ fn what_cannot_be_replaced_is_said() {
     away.away("usb");
     assert_eq!(why(&away), [Why::SourcesAway(vec!["usb".to_owned()])]);
     let taken = changed(copy("zzz", day(1)), |item| {
-        item.name = "D100.tar".to_owned();
+        item.name = "D100.tar".into();
         item.made_by = Origin::Unreadable;
     });
     assert_eq!(why(&Scene::new().place("usb", None, days(100, 100)).place("nas", None, [taken])), [Why::NameTaken]);
-    let other = changed(copy("zzz", day(99)), |item| item.name = "d100.tar".to_owned());
+    let other = changed(copy("zzz", day(99)), |item| item.name = "d100.tar".into());
     let scene = Scene::new().place("usb", None, days(100, 100)).place("nas", None, [other]);
     assert_eq!(scene.told(), ["d100-d100.tar > nas from usb", "d100-zzz.tar > usb from nas"]);
 }
@@ -207,7 +209,7 @@ fn a_copy_that_does_not_fit_blocks_the_older_ones() {
         [
             "d100.tar > nas from usb",
             "d099.tar > nas from usb",
-            "nas ! d098.tar (1.0 MB) does not fit on nas, which has 514 MB free",
+            "nas ! d098.tar (1.0 MB) does not fit on nas, which has 514 MB free, and 512 MB stay free",
         ]
     );
 }
@@ -228,7 +230,7 @@ fn nothing_is_removed_while_it_may_be_wrong() {
         (|scene| scene.facts("usb").listed = Some(day(100)), "it has to be listed first"),
         (|scene| scene.job_facts().last = Some(run(Ending::Failed)), "the last backup failed"),
         (|scene| scene.job_facts().last = Some(run(Ending::Cancelled)), "the last backup failed"),
-        (|scene| scene.facts("usb").copies.get_mut("d100.tar").unwrap().arrived = Some(day(100)), "verified first"),
+        (|scene| scene.facts("usb").copies.get_mut("d100.tar").unwrap().verified = None, "verified first"),
         (|scene| scene.job.most_removals = 1, "somebody has to agree"),
     ] {
         let (due, told) = told(change);
@@ -238,7 +240,8 @@ fn nothing_is_removed_while_it_may_be_wrong() {
     assert_eq!(told(|scene| scene.job_facts().last = Some(run(Ending::Incomplete))).0, 2);
     let agreed = |scene: &mut Scene| {
         scene.job.most_removals = 1;
-        scene.facts("usb").consent = true;
+        let leaving = scene.plan().removals["usb"].leaving.iter().map(|removal| removal.name.clone()).collect();
+        scene.facts("usb").agreed = leaving;
     };
     assert_eq!(told(agreed).0, 2);
     assert!(told(|scene| scene.job.paused = true).1.is_empty());
@@ -329,4 +332,67 @@ fn an_archive_dated_ahead_of_the_clock_is_kept_and_not_sent() {
         days(100, 100),
     );
     assert_eq!(scene.told(), ["usb - d099.tar"]);
+}
+
+#[test]
+fn nothing_goes_on_account_of_a_newest_copy_that_nobody_read() {
+    // Found there, as after a catalog was lost: it has not arrived, and was never read.
+    let mut scene = Scene::new().place("usb", keep_last(1), days(98, 100));
+    scene.facts("usb").copies.get_mut("d100.tar").unwrap().verified = None;
+    let plan = scene.plan();
+    assert_eq!(plan.removals["usb"].waits, Some(Waits::NotRead));
+    scene.facts("usb").copies.get_mut("d100.tar").unwrap().verified = Some(day(100));
+    assert_eq!(scene.plan().removals["usb"].due().len(), 2);
+}
+
+#[test]
+fn what_another_destination_wants_and_lacked_stays_while_that_is_listed_or_away_for_days() {
+    let scene = || {
+        let mut scene = Scene::new().place("usb", keep_last(1), days(98, 100)).place("nas", keep_last(3), days(98, 98));
+        scene.facts("nas").stale = true;
+        scene
+    };
+    let left =
+        |scene: &mut Scene| scene.plan().removals["usb"].leaving.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    assert_eq!(left(&mut scene()), ["d098.tar"], "d099 is only here, and nas wants it");
+    let away = |days: i64| {
+        let mut scene = scene();
+        let since = scene.now - (24 * days).hours();
+        scene.away("nas");
+        scene.facts("nas").away.as_mut().unwrap().0 = since;
+        scene
+    };
+    assert_eq!(left(&mut away(7)), ["d098.tar"]);
+    assert_eq!(left(&mut away(9)), ["d099.tar", "d098.tar"], "it gets what there is when it comes back");
+}
+
+#[test]
+fn consent_is_to_what_was_seen_and_a_damaged_last_copy_stays_for_a_month() {
+    let mut scene = Scene::new().place("usb", keep_last(1), days(91, 100));
+    scene.job.most_removals = 5;
+    let leaving: BTreeSet<String> = scene.plan().removals["usb"].leaving.iter().map(|it| it.name.clone()).collect();
+    scene.facts("usb").agreed = leaving.iter().skip(1).cloned().collect();
+    assert_eq!(scene.plan().removals["usb"].waits, Some(Waits::Consent), "one of them was not among what was agreed");
+    scene.facts("usb").agreed = leaving;
+    assert_eq!(scene.plan().removals["usb"].waits, None);
+    let bad = scene.facts("usb").copies.get_mut("d095.tar").unwrap();
+    *bad = damaged(bad.clone());
+    let is_leaving =
+        |scene: &mut Scene| scene.plan().removals["usb"].leaving.iter().any(|removal| removal.name == "d095.tar");
+    assert!(!is_leaving(&mut scene));
+    scene.now += (24 * 40).hours();
+    assert!(is_leaving(&mut scene));
+}
+
+#[test]
+fn what_somebody_deleted_is_not_sent_again_and_what_was_removed_is_not_removed_twice() {
+    let mut scene = Scene::new().place("usb", None, days(99, 100)).place("nas", None, days(100, 100));
+    assert_eq!(scene.told(), ["d099.tar > nas from usb"]);
+    let archive = scene.known.destinations["usb"].copies.get("d099.tar").unwrap().archive().unwrap();
+    scene.facts("nas").deleted.insert(archive);
+    assert_eq!(scene.told(), [""; 0]);
+    let mut late = Scene::new().place("usb", keep_last(1), days(98, 100));
+    late.facts("usb").removed.insert("d098.tar".to_owned(), day(100));
+    let leaving: Vec<String> = late.plan().removals["usb"].leaving.iter().map(|removal| removal.name.clone()).collect();
+    assert_eq!(leaving, ["d099.tar"], "a late list still shows the other");
 }

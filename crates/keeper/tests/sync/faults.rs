@@ -58,7 +58,8 @@ impl Table {
         let damaged = Copy { verdict: Some(verdict(false)), verified: Some(day(101)), ..copy("d098", day(98)) };
         let nas = days(95, 96).chain(days(99, 99)).chain([damaged]);
         let scene = Scene::new().place("usb", keep_last(10), days(91, 100)).place("s3://nas", keep_last(3), nas);
-        let held = |name: &str| (name.to_owned(), scene.known.destinations[name].copies.clone());
+        let named = |copy: &Copy| (copy.item.name.to_string(), copy.clone());
+        let held = |name: &str| (name.to_owned(), scene.known.destinations[name].copies.iter().map(named).collect());
         Self { truth: ["usb", "nas"].map(held).into(), scene, late: None, away: false }
     }
 
@@ -70,12 +71,12 @@ impl Table {
             let known = std::mem::take(&mut facts.copies);
             let read = |(name, file): (String, Copy)| {
                 let before = known.get(&name).filter(|before| before.item.size == file.item.size).cloned();
-                (name, before.unwrap_or(Copy { verdict: None, verified: None, ..file }))
+                before.unwrap_or(Copy { verdict: None, verified: None, ..file })
             };
             facts.copies = shown.into_iter().map(read).collect();
             facts.stale = false;
-            for (name, copy) in &mut facts.copies {
-                if let Some(file) = files.get(name).filter(|_| copy.arrived.is_some()) {
+            for copy in &mut facts.copies {
+                if let Some(file) = files.get(copy.item.name.as_str()).filter(|_| copy.arrived.is_some()) {
                     self.scene.now += 1.minutes();
                     copy.verdict = Some(file.verdict.clone().unwrap_or_else(|| verdict(true)));
                     (copy.verified, copy.arrived) = (Some(self.scene.now), None);
@@ -110,7 +111,7 @@ impl Table {
             vanishes("usb", &task.from[0].name, &mut self.truth);
             let source = self.truth["usb"].get(&task.from[0].name).cloned().filter(|_| is_done);
             if let Some(mut file) = source.filter(|_| !before.contains_key(&task.name)) {
-                file.item.name.clone_from(&task.name);
+                file.item.name = task.name.as_str().into();
                 file.arrived = Some(self.scene.now);
                 match fault {
                     Some(Fault::Damaged) => file.verdict = Some(verdict(false)),
@@ -141,8 +142,8 @@ impl Table {
     /// The sound archives at a place, by name.
     fn sound(&self, place: &str) -> Vec<String> {
         let is_sound = |copy: &&Copy| copy.verdict.as_ref().is_none_or(|verdict| verdict.whole) && copy.is_whole();
-        let slugs = self.truth[place].values().filter(is_sound).map(|copy| copy.item.slug.clone().unwrap());
-        let mut slugs: Vec<String> = slugs.collect();
+        let slugs = self.truth[place].values().filter(is_sound).map(|copy| copy.item.slug.as_deref().unwrap());
+        let mut slugs: Vec<String> = slugs.map(str::to_owned).collect();
         slugs.sort();
         slugs
     }
@@ -162,6 +163,9 @@ fn each_fault_at_each_step_ends_as_if_it_had_not_been() {
             let found = table.sound("nas");
             let mut union: BTreeSet<String> = table.sound("usb").into_iter().collect();
             union.extend(found.iter().cloned());
+            // What is sound nowhere stays for a while: it may be all that is left.
+            let is_hopeless = |copy: &&Copy| !union.contains(copy.item.slug.as_deref().unwrap());
+            let hopeless = table.truth["nas"].values().filter(is_hopeless).count();
             let mut wanted: Vec<String> = union.into_iter().rev().take(3).collect();
             wanted.reverse();
             let blocked: Vec<Why> = table.scene.plan().blocked.into_iter().map(|blocked| blocked.why).collect();
@@ -173,7 +177,7 @@ fn each_fault_at_each_step_ends_as_if_it_had_not_been() {
                 continue;
             }
             assert_eq!((found, blocked), (wanted, vec![]), "{fault:?} at step {at}");
-            let held = table.truth["nas"].len();
+            let held = table.truth["nas"].len() - hopeless;
             assert_eq!(held, 3, "{fault:?} at step {at}: nothing bad is left");
         }
     }

@@ -28,16 +28,16 @@ pub(crate) fn at(moment: Timestamp) -> Zoned {
 /// An archive as the copy of a destination, sound and read.
 pub(crate) fn copy(archive: &str, made: Timestamp) -> Copy {
     let item = Item {
-        name: format!("{archive}.tar"),
+        name: format!("{archive}.tar").into(),
         size: SIZE,
         date: made,
-        slug: Some(archive.to_owned()),
+        slug: Some(archive.into()),
         title: None,
         home_assistant: None,
         made_by: Origin::Own,
         protected: false,
         pinned: false,
-        instance: Some("home".to_owned()),
+        instance: Some("home".into()),
         verdict: Called::Whole,
         missing: None,
         essential: false,
@@ -46,11 +46,12 @@ pub(crate) fn copy(archive: &str, made: Timestamp) -> Copy {
         arrival: None,
         problem: None,
     };
-    Copy { item, modified: None, arrived: None, verified: None, verdict: None }
+    let verified = Some(item.date);
+    Copy { item, modified: None, arrived: None, verified, verdict: None, unchecked: None }
 }
 
 pub(crate) fn verdict(is_whole: bool) -> CopyVerdict {
-    CopyVerdict { whole: is_whole, damaged: !is_whole, sentence: String::new(), samples: false }
+    CopyVerdict { whole: is_whole, damaged: !is_whole, sentence: "".into(), samples: false }
 }
 
 pub(crate) fn keep_last(last: u32) -> Rules {
@@ -81,8 +82,7 @@ impl Scene {
             overdue_after: Duration::from_hours(48),
             most_removals: 5,
         };
-        let facts =
-            JobFacts { instance: Some("home".to_owned()), last: Some(run(Ending::Done)), ..JobFacts::default() };
+        let facts = JobFacts { instance: Some("home".into()), last: Some(run(Ending::Done)), ..JobFacts::default() };
         let known = Known { jobs: BTreeMap::from([("home".to_owned(), facts)]), destinations: BTreeMap::new() };
         Self { job, known, now: day(101) }
     }
@@ -100,10 +100,11 @@ impl Scene {
             keep: keep.into(),
             schedules: None,
             verify_every: None,
+            by_samples: false,
             limit: None,
             hours: None,
         });
-        let copies = copies.into_iter().map(|copy| (copy.item.name.clone(), copy)).collect();
+        let copies = copies.into_iter().collect();
         let facts = DestinationFacts {
             address: address.to_owned(),
             listed: Some(day(101)),

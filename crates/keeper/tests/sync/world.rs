@@ -124,7 +124,7 @@ impl World {
         self.stamp += 1;
         file.copy.modified = Some(Timestamp::from_second(self.stamp).unwrap());
         file.copy.item.pinned = false;
-        let name = file.copy.item.name.clone();
+        let name = file.copy.item.name.to_string();
         self.places.get_mut(place).unwrap().files.insert(name.clone(), file);
         let (now, is_noted) = (self.scene.now, self.dice.once_in(2));
         let facts = self.scene.facts(place);
@@ -156,7 +156,7 @@ impl World {
                 last.is_none_or(|last| after(last).is_some_and(|next| next <= now))
             });
             let fits = self.places[&place].free().is_none_or(|free| free >= copy.item.size + RESERVE);
-            let is_taken = self.places[&place].files.contains_key(&copy.item.name);
+            let is_taken = self.places[&place].files.contains_key(&*copy.item.name);
             if !is_due || self.is_away(&place) || !fits || is_taken || (!self.is_calm && self.dice.once_in(9)) {
                 continue;
             }
@@ -210,7 +210,7 @@ impl World {
                 let name = format!("a{}.tar", self.made + dice.below(4));
                 let made_by = if dice.once_in(2) { Origin::Other } else { Origin::Unreadable };
                 let mut copy = copy("stranger", now);
-                copy.item = engine::inventory::Item { name: name.clone(), made_by, ..copy.item };
+                copy.item = engine::inventory::Item { name: name.as_str().into(), made_by, ..copy.item };
                 place.files.entry(name).or_insert(File { copy, rotten: false, cut: false });
             }
         }
@@ -246,11 +246,12 @@ impl World {
                     let before = known.get(name).filter(|before| before.modified == file.copy.modified);
                     let mut copy = before.cloned().unwrap_or_else(|| file.copy.clone());
                     copy.item.pinned = file.copy.item.pinned;
-                    (name.clone(), copy)
+                    copy.item.name = name.as_str().into();
+                    copy
                 };
                 facts.copies = shown.iter().map(read).collect();
                 let (now, listed) = (self.scene.now, &facts.copies);
-                facts.arrivals.retain(|name, arrival| !listed.contains_key(name) && now < arrival.at + 24.hours());
+                facts.arrivals.retain(|name, arrival| !listed.contains(name) && now < arrival.at + 24.hours());
                 facts.free = place.free();
                 (facts.listed, facts.stale) = (Some(self.scene.now), false);
             }
@@ -264,13 +265,13 @@ impl World {
             let files = &self.places[&name].files;
             let facts = self.scene.known.destinations.get_mut(&name).unwrap();
             let mut is_stale = false;
-            for (name, copy) in &mut facts.copies {
+            for copy in &mut facts.copies {
                 let is_old = copy.verified.is_none_or(|verified| verified < self.scene.now - (30 * 24).hours());
                 if copy.item.made_by != Origin::Own || copy.is_damaged() || !(all || is_old || copy.arrived.is_some()) {
                     continue;
                 }
                 self.scene.now += 1.seconds();
-                match files.get(name).filter(|file| file.copy.modified == copy.modified) {
+                match files.get(copy.item.name.as_str()).filter(|file| file.copy.modified == copy.modified) {
                     None => is_stale = true,
                     Some(file) => {
                         let mut found = verdict(file.is_sound());
@@ -327,7 +328,7 @@ impl World {
                 assert!(!self.is_calm, "{} has {} already", task.to, task.name);
                 continue;
             }
-            file.copy.item.name.clone_from(&task.name);
+            file.copy.item.name = task.name.as_str().into();
             file.copy.arrived = Some(self.scene.now);
             self.put(&task.to, file);
             self.count("sent");
@@ -386,7 +387,7 @@ impl World {
         let mut names = BTreeSet::new();
         for task in &plan.copies {
             let facts = &self.scene.known.destinations[&task.to];
-            assert!(names.insert((&task.to, &task.name)) && !facts.copies.contains_key(&task.name), "{task:?}");
+            assert!(names.insert((&task.to, &task.name)) && !facts.copies.contains(&task.name), "{task:?}");
             assert!(!task.from.is_empty() && task.from.iter().all(|source| source.destination != task.to), "{task:?}");
             assert!(facts.away.is_none() && !facts.stale);
         }
@@ -394,8 +395,7 @@ impl World {
             let facts = &self.scene.known.destinations[name];
             assert!(removals.due().is_empty() || (facts.away.is_none() && !facts.stale && !facts.append_only));
             for removal in &removals.leaving {
-                assert!(!facts.copies[&removal.name].item.pinned, "{removal:?} is pinned");
-                assert!(!removals.kept.contains_key(&removal.name));
+                assert!(!facts.copies.get(&removal.name).unwrap().item.pinned, "{removal:?} is pinned");
             }
         }
     }
@@ -404,12 +404,13 @@ impl World {
     /// all.
     pub(crate) fn settle(&mut self) {
         self.is_calm = true;
+        let most_removals = std::mem::replace(&mut self.scene.job.most_removals, usize::MAX);
         self.scene.now += 25.hours();
         for name in self.names() {
             let place = self.places.get_mut(&name).unwrap();
             place.away_until = None;
             let facts = self.scene.facts(&name);
-            (facts.stale, facts.away, facts.consent) = (true, None, true);
+            (facts.stale, facts.away) = (true, None);
         }
         self.back_up();
         self.look();
@@ -422,7 +423,7 @@ impl World {
             self.check_settled(&name, &plan);
         }
         self.is_calm = false;
-        self.names().iter().for_each(|name| self.scene.facts(name).consent = false);
+        self.scene.job.most_removals = most_removals;
     }
 
     fn check_settled(&self, name: &str, plan: &Plan) {

@@ -478,7 +478,7 @@ fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
         "teamDriveFileLimitExceeded" => (
             full,
             "the shared drive has reached its limit of files",
-            "remove files from it (their number counts, not their size), or choose another --to",
+            "remove files from it (their number counts, not their size), or choose another destination",
         ),
         "numChildrenInNonRootLimitExceeded" => {
             (full, "the folder has reached its limit of files", "remove files from it, or choose another folder")
@@ -512,7 +512,7 @@ fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
 }
 
 pub(super) const FREE_SPACE_ADVICE: &str =
-    "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
+    "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another destination";
 const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// A server's text as it may be shown: short, and without anything that could be a token or an upload's id.

@@ -12,8 +12,8 @@ use crate::{
     redact,
 };
 
-/// Where the code comes from if nobody is at the terminal.
-const VARIABLE: &str = "HAUL_PAIRING_CODE";
+/// The environment variable that holds the code if nobody is at the terminal.
+pub const VARIABLE: &str = "HAUL_PAIRING_CODE";
 /// How long the network is searched for receivers.
 const SEARCH: Duration = Duration::from_secs(3);
 /// How often a person may mistype.

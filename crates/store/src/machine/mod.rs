@@ -33,7 +33,7 @@ use url::Url;
 
 pub use arrival::ArrivalNote;
 pub use building::{ArchiveBuilder, Made, Making, Task};
-pub use contact::own_name;
+pub use contact::{VARIABLE as CODE_VARIABLE, own_name};
 pub use receiver::{EventKind, OnEvent, Receiver, ReceiverEvent, ReceiverOptions};
 
 use crate::{

@@ -8,8 +8,9 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use peer::disk::replace_private;
@@ -37,6 +38,9 @@ use crate::{
     retry::RetryPolicy,
     store::{Checked, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
+
+/// What was not gone on with for so long is ended at every destination, so nothing can go on from its record.
+const KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// What is pushed where.
 pub struct PushOptions<'a> {
@@ -245,6 +249,7 @@ impl PushState {
         let path = context.state.join(format!("push-{number:016x}.json"));
         let lock = path.with_extension("lock");
         let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&context.state);
+        forget_old(&context.state);
         loop {
             let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else {
                 return Ok(Self { path, lock: None });
@@ -299,5 +304,42 @@ impl PushState {
 
     fn forget(&self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the records of pushes that nobody went on with, for example because another copy took their place.
+fn forget_old(state: &Path) {
+    for entry in fs::read_dir(state).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_record = name.to_str().and_then(|name| name.strip_prefix("push-")?.strip_suffix(".json")).is_some();
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok().filter(|_| is_record);
+        // A clock that was put back makes nothing old.
+        if modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > KEPT) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn only_old_records_are_forgotten() {
+        let state = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - KEPT - Duration::from_hours(1);
+        let names = ["push-1.json", "push-2.json", "push-1.lock", "catalog.json"];
+        for name in names {
+            let file = File::create(state.path().join(name)).unwrap();
+            if name != "push-2.json" {
+                file.set_modified(old).unwrap();
+            }
+        }
+        forget_old(state.path());
+        forget_old(&state.path().join("nowhere"));
+        assert_eq!(names.map(|name| state.path().join(name).exists()), [false, true, true, true]);
     }
 }

@@ -14,7 +14,7 @@ use sha1::Sha1;
 use super::settings::Target;
 use crate::{
     context::{Context, Options, invalid},
-    error::{Kind, Operation, StoreError},
+    error::{HostKey, Kind, Operation, StoreError},
 };
 
 /// No list of hosts is longer.
@@ -144,16 +144,18 @@ impl Trust {
             "compare the fingerprint with the server's own (\"ssh-keygen -lf\" of its key), then trust it by: {}",
             self.trust_command(&kind)
         );
-        let reason = if self.known.is_empty() {
-            "the host is not known yet"
+        // Whoever is known by another kind of key is no stranger: somebody else may show one that nobody knows.
+        let (reason, host_key) = if self.known.is_empty() {
+            ("the host is not known yet", HostKey::Unknown(fingerprint.clone()))
         } else {
-            "the host is known, but with another kind of key"
+            ("the host is known, but with another kind of key", HostKey::Wrong)
         };
-        Err(self.refuse(format!("{reason}; its key is {} {fingerprint}", kind_name(&kind))).advise(advice))
+        let refused = self.refuse(format!("{reason}; its key is {} {fingerprint}", kind_name(&kind)));
+        Err(refused.advise(advice).about_host_key(host_key))
     }
 
     fn refuse(&self, reason: String) -> StoreError {
-        StoreError::remote(&self.label, Operation::Connect, Kind::Protocol, reason)
+        StoreError::remote(&self.label, Operation::Connect, Kind::Protocol, reason).about_host_key(HostKey::Wrong)
     }
 
     fn known_as(&self) -> String {

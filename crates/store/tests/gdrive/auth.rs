@@ -34,6 +34,8 @@ async fn politely() {
     tokio::time::sleep(Duration::from_millis(1050)).await;
 }
 
+const AGAIN: &str = "sign in again with `haul auth gdrive`, or on the page of `haul serve`";
+
 #[tokio::test]
 async fn a_device_is_signed_in_and_needs_nothing_again() {
     let rig = Rig::signed_out();
@@ -160,7 +162,7 @@ async fn a_sign_in_that_was_taken_back_stops_at_once() {
     let store::StoreError::Remote(error) = place.list().await.unwrap_err() else { panic!() };
     assert_eq!(error.kind, Kind::Credentials);
     assert_eq!(error.to_string(), "could not list gdrive://Backups: the sign-in has expired or was revoked");
-    assert_eq!(error.advice.unwrap(), "sign in again with `haul auth gdrive`");
+    assert_eq!(error.advice.unwrap(), AGAIN);
 }
 
 #[tokio::test]
@@ -214,7 +216,7 @@ async fn a_sign_in_that_ends_within_a_week_is_reported_to_be_one_of_a_project_in
         let store::StoreError::Remote(error) = rig.connect("gdrive://Backups").await.err().unwrap() else { panic!() };
         assert_eq!(error.kind, Kind::Credentials);
         let advice = error.advice.unwrap();
-        assert!(advice.contains(says) && advice.ends_with("sign in again with `haul auth gdrive`"), "{advice}");
+        assert!(advice.contains(says) && advice.ends_with(AGAIN), "{advice}");
         assert_eq!(advice.contains("testing"), days < 8);
     }
 }

@@ -63,9 +63,9 @@ pub(super) async fn contents(
     let folder = asked.query.text("folder").to_owned();
     Ok(Json(
         shared
-            .ask(move |backend| {
+            .ask_slowly(move |backend, cancel| {
                 known(backend.archive(&id))?;
-                backend.contents(&id, &folder).map_err(Refusal::from)
+                backend.contents(&id, &folder, cancel).map_err(Refusal::from)
             })
             .await??,
     ))
@@ -83,10 +83,10 @@ pub(super) async fn compare(
     let with = required(&asked, "with")?.to_owned();
     Ok(Json(
         shared
-            .ask(move |backend| {
+            .ask_slowly(move |backend, cancel| {
                 known(backend.archive(&id))?;
                 known(backend.archive(&with))?;
-                backend.compare(&with, &id).map_err(Refusal::from)
+                backend.compare(&with, &id, cancel).map_err(Refusal::from)
             })
             .await??,
     ))

@@ -4,6 +4,7 @@ mod accounts;
 mod archives;
 mod openapi;
 mod orders;
+mod settings;
 mod status;
 
 use std::sync::Arc;
@@ -59,12 +60,23 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     let admin = Router::new()
         .route("/api/v1/archives/{id}/unpin", post(orders::unpin))
         .route("/api/v1/archives/{id}/delete", post(orders::delete))
+        .route("/api/v1/archives/{id}/restore", post(orders::restore))
+        .route("/api/v1/jobs/{name}/migrate", post(orders::migrate))
         .route("/api/v1/archives/{id}/contents", get(archives::contents))
         .route("/api/v1/archives/{id}/compare", get(archives::compare))
         .route("/api/v1/archives/{id}/download", get(archives::download))
         .route("/api/v1/archives/{id}/file", get(archives::file))
         .route("/api/v1/destinations/{name}/agree", post(orders::agree))
         .route("/api/v1/configuration", get(status::configuration))
+        .route("/api/v1/settings", get(settings::settings))
+        .route("/api/v1/kinds", get(settings::kinds))
+        .route("/api/v1/jobs/{name}", put(settings::put_job).delete(settings::remove_job))
+        .route("/api/v1/jobs/{name}/key", post(settings::new_key))
+        .route("/api/v1/emergency-kit", post(settings::kit))
+        .route("/api/v1/destinations/{name}", put(settings::put_location).delete(settings::remove_location))
+        .route("/api/v1/destinations/{name}/try", post(settings::try_location))
+        .route("/api/v1/destinations/{name}/sign-in", post(settings::sign_in))
+        .route("/api/v1/sign-in", get(settings::signing_in).delete(settings::end_sign_in))
         .route("/api/v1/tokens", get(accounts::tokens).post(accounts::add_token))
         .route("/api/v1/tokens/{name}", delete(accounts::revoke_token))
         .route("/api/v1/password", put(accounts::set_password))
@@ -79,7 +91,11 @@ async fn permitted(needed: Scope, asked: Asked, request: Request, next: Next) ->
 
 /// Says it as JSON.
 pub(crate) fn refused(refusal: Refusal) -> Response {
-    (refusal.status, Json(ErrorBody { error: refusal.message, hint: refusal.hint })).into_response()
+    (
+        refusal.status,
+        Json(ErrorBody { error: refusal.message, hint: refusal.hint, field: refusal.field, offer: refusal.offer }),
+    )
+        .into_response()
 }
 
 fn accepted() -> Response {

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{accounts, archives, orders, status};
+use super::{accounts, archives, orders, settings, status};
 use crate::refusal::ErrorBody;
 
 #[derive(OpenApi)]
@@ -40,7 +40,21 @@ use crate::refusal::ErrorBody;
         orders::unpin,
         orders::note,
         orders::delete,
+        orders::restore,
+        orders::migrate,
         orders::agree,
+        settings::settings,
+        settings::kinds,
+        settings::put_job,
+        settings::remove_job,
+        settings::new_key,
+        settings::kit,
+        settings::put_location,
+        settings::remove_location,
+        settings::try_location,
+        settings::sign_in,
+        settings::signing_in,
+        settings::end_sign_in,
         accounts::tokens,
         accounts::add_token,
         accounts::revoke_token,
@@ -74,6 +88,14 @@ impl Modify for Everywhere {
         for path in document.paths.paths.values_mut() {
             let operations = [&mut path.get, &mut path.post, &mut path.put, &mut path.delete];
             for operation in operations.into_iter().filter_map(Option::as_mut) {
+                for response in operation.responses.responses.values_mut() {
+                    if let openapi::RefOr::T(response) = response
+                        && response.description.is_empty()
+                    {
+                        // The standard asks for one; the summary above says the same.
+                        "It was done.".clone_into(&mut response.description);
+                    }
+                }
                 operation.responses.responses.insert("default".to_owned(), failure.clone().into());
             }
         }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::{Path, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
-use super::{Accepted, accepted, body};
+use super::{Accepted, accepted, body, settings::refused};
 use crate::{
-    backend::Order,
-    orders::carry_out,
+    backend::{MoveSeen, MoveWanted, Order, RestoreWanted},
+    orders::{carry_out, exists, found},
     refusal::Refusal,
     shared::{Asked, Shared},
 };
@@ -34,9 +36,59 @@ pub(super) struct Where {
 pub(super) struct Deletion {
     /// Only there; if left out, everywhere.
     destination: Option<String>,
+    /// Only the copy of this name; if left out, all there.
+    name: Option<String>,
     /// Even if no other copy is left.
     #[serde(default)]
     even_the_only_copy: bool,
+}
+
+/// What to restore, and where to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Restoration {
+    /// A directory of the machine that Haul runs on, new or empty; if left out, a new one below `restored` in Haul's state
+    /// directory. Left out with `replace`.
+    #[serde(default)]
+    into: String,
+    /// From there; if left out, from the best copy that can be reached.
+    destination: Option<String>,
+    /// Only what fits one of these patterns; if left out, everything.
+    #[serde(default)]
+    only: Vec<String>,
+    /// Takes the place of the config directory of the archive's job, which is kept beside it.
+    #[serde(default)]
+    replace: bool,
+    /// The encryption key; if left out, that of the archive's job.
+    key: Option<String>,
+}
+
+/// Where to move to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+pub(super) struct Migration {
+    /// The address of the new Home Assistant, as `http://new-host:8123`.
+    to: String,
+    /// A long-lived access token of an administrator there, if it is set up already.
+    token: Option<String>,
+    /// Everything in it may be replaced: users, devices, history. Needed if it is set up already.
+    #[serde(default)]
+    replace: bool,
+    /// Looks at both sides and says what would be done; nothing is sent.
+    #[serde(default)]
+    check_only: bool,
+    /// Encrypts the backup on its way with the key of the job.
+    #[serde(default)]
+    encrypt: bool,
+    /// Encrypts it with this key.
+    key: Option<String>,
+    /// Trusts any certificate.
+    #[serde(default)]
+    insecure: bool,
+    /// Leaves out the history.
+    #[serde(default)]
+    exclude_database: bool,
 }
 
 /// A note.
@@ -135,8 +187,45 @@ pub(super) async fn note(State(shared): Service, Path(archive): Path<String>, as
 #[utoipa::path(post, path = "/api/v1/archives/{id}/delete", tag = "orders", request_body = Deletion,
     responses((status = 202, body = Accepted)), params(("id" = String, Path)))]
 pub(super) async fn delete(State(shared): Service, Path(archive): Path<String>, asked: Asked) -> Answer {
-    let Deletion { destination, even_the_only_copy } = body(&asked)?;
-    order(&shared, Order::Delete { archive, destination, even_the_only_copy }).await
+    let Deletion { destination, name, even_the_only_copy } = body(&asked)?;
+    order(&shared, Order::Delete { archive, destination, name, even_the_only_copy }).await
+}
+
+/// Begins to restore an archive into a directory of the machine that Haul runs on
+#[utoipa::path(post, path = "/api/v1/archives/{id}/restore", tag = "orders", request_body = Restoration,
+    responses((status = 202, body = Accepted)), params(("id" = String, Path)))]
+pub(super) async fn restore(State(shared): Service, Path(archive): Path<String>, asked: Asked) -> Answer {
+    let Restoration { into, destination, only, replace, key } = body(&asked)?;
+    let key = key.map(Zeroizing::new);
+    let wanted = RestoreWanted { archive, destination, into, only, replace, key };
+    shared
+        .ask_slowly(move |backend, cancel| {
+            found(backend, &wanted.archive)?;
+            backend.restore(&wanted, cancel).map_err(refused)
+        })
+        .await??;
+    Ok(accepted())
+}
+
+/// Moves a job's Home Assistant as it is now to another machine
+#[utoipa::path(post, path = "/api/v1/jobs/{name}/migrate", tag = "orders", request_body = Migration,
+    responses((status = 202, body = Accepted), (status = 200, body = MoveSeen, description = "It was only checked.")),
+    params(("name" = String, Path)))]
+pub(super) async fn migrate(State(shared): Service, Path(job): Path<String>, asked: Asked) -> Answer {
+    let Migration { to, token, replace, check_only, encrypt, key, insecure, exclude_database } = body(&asked)?;
+    let (token, key) = (token.map(Zeroizing::new), key.map(Zeroizing::new));
+    let wanted = MoveWanted { job, to, token, replace, encrypt, key, insecure, exclude_database };
+    shared
+        .ask_slowly(move |backend, cancel| {
+            exists(backend.status().jobs.iter().any(|known| known.name == wanted.job), "job")?;
+            if check_only {
+                let seen = backend.look_before_move(&wanted, cancel).map_err(refused)?;
+                return Ok(Json(seen).into_response());
+            }
+            backend.migrate(&wanted, None, cancel).map_err(refused)?;
+            Ok(accepted())
+        })
+        .await?
 }
 
 /// Removes what waited for consent

@@ -37,7 +37,7 @@ const READABLE: &[u8; 32] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ+";
 pub enum Scope {
     /// See how things are.
     Read,
-    /// Order what can't lose anything.
+    /// Order what removes nothing by itself. A new backup can push out an older one, as the job's rules say.
     Act,
     /// Everything: also read what is in backups, delete them, and change settings.
     Admin,

@@ -42,17 +42,9 @@ impl Details {
         best(&self.archive).map(|copy| format!("{}/{}", copy.destination, copy.name)).unwrap_or_default()
     }
 
-    fn look(&self) -> String {
-        format!("haul restore {} --into /tmp/look", quoted(&self.address()))
-    }
-
     fn replace(&self) -> String {
         let into = self.source.as_deref().unwrap_or("/config");
         format!("haul restore {} --into {} --replace", quoted(&self.address()), quoted(into))
-    }
-
-    fn migrate(&self) -> String {
-        format!("haul migrate {} --to http://NEW-MACHINE:8123", quoted(self.source.as_deref().unwrap_or("/config")))
     }
 }
 
@@ -71,7 +63,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-async fn known(shared: &Arc<Shared>, id: &str) -> Result<ArchiveStatus, Refusal> {
+pub(super) async fn known(shared: &Arc<Shared>, id: &str) -> Result<ArchiveStatus, Refusal> {
     let id = id.to_owned();
     shared.ask(move |backend| backend.archive(&id)).await?.ok_or_else(|| {
         Refusal::not_found("backup").hint("It may have been removed meanwhile. The list shows what there is now.")
@@ -121,7 +113,7 @@ pub(super) async fn contents(State(shared): Service, Path(id): Path<String>, ask
     let archive = known(&shared, &id).await?;
     let folder = asked.query.text("folder").trim_matches('/').to_owned();
     let asked_for = folder.clone();
-    let contents = shared.ask(move |backend| backend.contents(&id, &asked_for)).await??;
+    let contents = shared.ask_slowly(move |backend, cancel| backend.contents(&id, &asked_for, cancel)).await??;
     let mut above = Vec::new();
     for (end, _) in folder.match_indices('/').chain([(folder.len(), "")]).filter(|_| !folder.is_empty()) {
         let path = &folder[..end];
@@ -152,7 +144,7 @@ pub(super) async fn compare(State(shared): Service, Path(id): Path<String>, aske
     let archive = known(&shared, &id).await?;
     let older = known(&shared, asked.query.text("with")).await?;
     let (old, new) = (older.id.clone(), id);
-    let differences = shared.ask(move |backend| backend.compare(&old, &new)).await??;
+    let differences = shared.ask_slowly(move |backend, cancel| backend.compare(&old, &new, cancel)).await??;
     let frame = Frame::new(&asked, "What changed", "backups");
     Ok(show(&Compare { frame, clock: shared.clock(), archive, older, differences }))
 }
@@ -175,51 +167,67 @@ struct Delete {
     frame: Frame,
     clock: Clock,
     archive: ArchiveStatus,
-    destination: Option<String>,
+    /// The copy that is chosen: its destination and name; nothing: all.
+    copy: Option<(String, String)>,
     /// No other copy would be left.
     last: bool,
     wrong: Option<Refusal>,
 }
 
 impl Delete {
-    fn is_at(&self, destination: &str) -> bool {
-        self.destination.as_deref() == Some(destination)
+    fn is_chosen(&self, copy: &CopyStatus) -> bool {
+        self.copy.as_ref().is_some_and(|(destination, name)| copy.destination == *destination && copy.name == *name)
     }
+
+    /// Whether the location's name alone says which copy is meant.
+    fn is_alone(&self, copy: &CopyStatus) -> bool {
+        self.archive.copies.iter().filter(|other| other.destination == copy.destination).count() == 1
+    }
+}
+
+/// `DESTINATION/NAME`, as the form says it; a destination's name has no slash.
+fn chosen(fields: &crate::fields::Fields) -> Option<(String, String)> {
+    fields.get("copy")?.split_once('/').map(|(destination, name)| (destination.to_owned(), name.to_owned()))
+}
+
+fn is_last(archive: &ArchiveStatus, copy: Option<&(String, String)>) -> bool {
+    let (destination, name) = copy.map(|(destination, name)| (destination.as_str(), name.as_str())).unzip();
+    removes_the_last(archive, destination, name)
 }
 
 fn deletion(
     shared: &Shared,
     asked: &Asked,
     archive: ArchiveStatus,
-    destination: Option<String>,
+    copy: Option<(String, String)>,
     wrong: Option<Refusal>,
 ) -> Response {
-    let last = removes_the_last(&archive, destination.as_deref());
+    let last = is_last(&archive, copy.as_ref());
     let status = wrong.as_ref().map_or(StatusCode::OK, |wrong| wrong.status);
     let frame = Frame::new(asked, "Delete backup", "backups");
-    let mut page = show(&Delete { frame, clock: shared.clock(), archive, destination, last, wrong });
+    let mut page = show(&Delete { frame, clock: shared.clock(), archive, copy, last, wrong });
     *page.status_mut() = status;
     page
 }
 
 pub(super) async fn ask_to_delete(State(shared): Service, Path(id): Path<String>, asked: Asked) -> Answer {
     let archive = known(&shared, &id).await?;
-    let destination = asked.query.get("destination").map(str::to_owned);
-    Ok(deletion(&shared, &asked, archive, destination, None))
+    let copy = chosen(&asked.query);
+    Ok(deletion(&shared, &asked, archive, copy, None))
 }
 
 pub(super) async fn delete(State(shared): Service, Path(id): Path<String>, asked: Asked) -> Answer {
     let archive = known(&shared, &id).await?;
-    let destination = asked.form.get("destination").map(str::to_owned);
+    let copy = chosen(&asked.form);
     let even_the_only_copy = asked.form.is_set("even_the_only_copy");
-    if !even_the_only_copy && removes_the_last(&archive, destination.as_deref()) {
+    if !even_the_only_copy && is_last(&archive, copy.as_ref()) {
         let wrong = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "No other copy of this backup would be left.")
             .hint("Tick the box if you mean that.");
-        return Ok(deletion(&shared, &asked, archive, destination, Some(wrong)));
+        return Ok(deletion(&shared, &asked, archive, copy, Some(wrong)));
     }
-    carry_out(&shared, Order::Delete { archive: id.clone(), destination: destination.clone(), even_the_only_copy })
-        .await?;
-    let remains = destination.is_some() && archive.copies.len() > 1;
+    let remains = copy.is_some() && archive.copies.len() > 1;
+    let (destination, name) = copy.unzip();
+    carry_out(&shared, Order::Delete { archive: id.clone(), destination, name, even_the_only_copy }).await?;
     let page = if remains { format!("/backups/{}", segment(&id)) } else { "/backups".to_owned() };
     Ok(said(&asked, &page, "delete"))
 }

@@ -132,5 +132,6 @@ pub(super) fn too_many(mut response: Response, wait: std::time::Duration) -> Res
 }
 
 pub(super) fn waiting(wait: std::time::Duration) -> String {
-    format!("There were too many attempts. Try again in {} seconds.", wait.as_secs() + 1)
+    let seconds = wait.as_secs() + 1;
+    format!("There were too many attempts. Try again in {seconds} {}.", if seconds == 1 { "second" } else { "seconds" })
 }

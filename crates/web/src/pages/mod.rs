@@ -3,10 +3,15 @@
 mod archive;
 mod backups;
 mod events;
+mod forms;
 mod home;
+pub(crate) mod jobs;
+mod locations;
 mod log_in;
+mod migrate;
 mod orders;
 mod recovery;
+mod restore;
 mod settings;
 pub(crate) mod setup;
 mod view;
@@ -56,7 +61,9 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/backups/{id}/download", get(archive::download))
         .route("/backups/{id}/file", get(archive::file))
         .route("/backups/{id}/delete", get(archive::ask_to_delete).post(archive::delete))
+        .route("/backups/{id}/restore", get(restore::form).post(restore::restore))
         .route("/backups/{id}/{order}", post(orders::archive))
+        .route("/jobs/{name}/migrate", get(migrate::form).post(migrate::pressed))
         .route("/jobs/{name}/{order}", post(orders::job))
         .route("/runs/{id}/cancel", post(orders::cancel))
         .route("/destinations/{name}/agree", post(orders::agree))
@@ -66,6 +73,13 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/settings/tokens", post(settings::add_token))
         .route("/settings/tokens/revoke", post(settings::revoke_token))
         .route("/settings/password", post(settings::change_password))
+        .route("/settings/kit", post(settings::kit))
+        .route("/settings/job", get(jobs::add).post(jobs::added))
+        .route("/settings/jobs/{name}", get(jobs::form).post(jobs::changed))
+        .route("/settings/jobs/{name}/remove", get(jobs::ask_to_remove).post(jobs::remove))
+        .route("/settings/location", get(locations::add).post(locations::added))
+        .route("/settings/locations/{name}", get(locations::form).post(locations::changed))
+        .route("/settings/locations/{name}/remove", get(locations::ask_to_remove).post(locations::remove))
         .route("/recovery", get(recovery::recovery))
         .route("/setup", get(setup::form).post(setup::filled))
         .route("/setup/key", get(setup::key).post(setup::put_away))

@@ -14,6 +14,8 @@ pub(super) fn done(key: &str) -> Option<&'static str> {
         "run" => "The backup has begun.",
         "pause" => "The job is paused: nothing is made, copied or removed for it.",
         "resume" => "The job goes on.",
+        "restore" => "The restore has begun. Home shows how far it is; its end appears here.",
+        "migrate" => "The move has begun. Home shows how far it is; its end appears here.",
         "rehearse" => "The test of a restore has begun.",
         "cancel" => "It is being stopped.",
         "sync" => "Haul looks at every location and copies what is missing.",
@@ -25,6 +27,9 @@ pub(super) fn done(key: &str) -> Option<&'static str> {
         "delete" => "The backup is being deleted.",
         "password" => "The password is changed. Every other browser is logged out.",
         "revoke" => "The token is revoked.",
+        "key" => "Backups are encrypted with this key from now on.",
+        "saved" => "The change is saved, and in force.",
+        "removed" => "It is removed.",
         "setup" => "Everything is set up, and the first backup has begun.",
         _ => return None,
     })

@@ -7,7 +7,7 @@ use keeper::status::{ArchiveStatus, DestinationStatus, JobStatus};
 use super::{
     Answer, Frame, Service,
     archive::{best, quoted},
-    show,
+    show, view,
 };
 use crate::{shared::Asked, text::Clock};
 

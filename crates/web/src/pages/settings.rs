@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     auth::{AccountError, SHORTEST, Scope, TokenInfo},
-    backend::{Backend, Configuration},
+    backend::{Configuration, Configured},
+    kit::{self, NotAllowed},
     refusal::Refusal,
     shared::{Asked, Shared},
     text::Clock,
@@ -27,6 +28,8 @@ struct Settings {
     frame: Frame,
     clock: Clock,
     configuration: Configuration,
+    /// Nothing: the file can't be read or understood.
+    configured: Option<Configured>,
     tokens: Vec<TokenInfo>,
     /// A token that was made just now.
     made: Option<Zeroizing<String>>,
@@ -36,14 +39,17 @@ struct Settings {
     wrong_token: Option<String>,
     wrong_old: Option<String>,
     wrong_password: Option<String>,
+    wrong_kit: Option<String>,
 }
 
 async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refusal> {
-    let configuration = shared.ask(<dyn Backend>::configuration).await?;
+    let (configuration, configured) =
+        shared.ask(|backend| (backend.configuration(), backend.configured().ok())).await?;
     Ok(Settings {
         frame: Frame::new(asked, "Settings", "settings"),
         clock: shared.clock(),
         configuration,
+        configured,
         tokens: shared.accounts.tokens(),
         made: None,
         name: String::new(),
@@ -52,6 +58,7 @@ async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refus
         wrong_token: None,
         wrong_old: None,
         wrong_password: None,
+        wrong_kit: None,
     })
 }
 
@@ -81,6 +88,20 @@ pub(super) async fn revoke_token(State(shared): Service, asked: Asked) -> Answer
         return Err(Refusal::not_found("token"));
     }
     Ok(said(&asked, "/settings", "revoke"))
+}
+
+pub(super) async fn kit(State(shared): Service, asked: Asked) -> Answer {
+    let password = Zeroizing::new(asked.form.text("owner").to_owned());
+    let (wrong, wait) = match kit::is_owner(&shared, &asked, password).await? {
+        Ok(()) => return kit::download(&shared, &asked).await,
+        Err(NotAllowed::Wait(wait)) => (waiting(wait), Some(wait)),
+        Err(NotAllowed::Wrong) => ("This is not the password that is in force.".to_owned(), None),
+    };
+    let page = show(&Settings { wrong_kit: Some(wrong), ..settings(&shared, &asked).await? });
+    Ok(match wait {
+        Some(wait) => too_many(page, wait),
+        None => wrongly(page),
+    })
 }
 
 pub(super) async fn change_password(State(shared): Service, asked: Asked) -> Answer {

@@ -43,7 +43,7 @@ pub(crate) fn headline(status: &Status) -> String {
 
 /// How everything is, in a word.
 pub(crate) fn summary(status: &Status) -> &'static str {
-    let busy = status.jobs.iter().any(|job| !job.running.is_empty());
+    let busy = status.jobs.iter().any(|job| !job.running.is_empty()) || !status.running.is_empty();
     if status.level == Level::Unknown && busy { "At work" } else { word(status.level) }
 }
 
@@ -85,6 +85,8 @@ pub(crate) fn task(kind: impl Borrow<TaskKind>) -> &'static str {
         TaskKind::Remove => "Removing old backups",
         TaskKind::Verify => "Checking a backup",
         TaskKind::Rehearse => "Testing a restore",
+        TaskKind::Restore => "Restoring a backup",
+        TaskKind::Migrate => "Moving to another machine",
         TaskKind::Pin => "Protecting a backup",
     }
 }
@@ -100,7 +102,8 @@ pub(crate) fn figures(running: &Running) -> String {
     if running.rate > 0 {
         parts.push(format!("{}/s", engine::in_units(running.rate)));
     }
-    if let Some(left) = running.left {
+    // What is read may be on its way for a while.
+    if let Some(left) = running.left.filter(|_| running.done < running.total) {
         let left = if left < 60 { format!("{left} s") } else { duration(left as f64) };
         parts.push(format!("{left} left"));
     }
@@ -179,13 +182,19 @@ pub(crate) fn problem(problem: &Problem) -> String {
     match problem.kind.as_str() {
         "backup-failed" => about("The last backup failed", &problem.job),
         "overdue" => about("No recent backup", &problem.job),
-        "destination-away" => about("A location can't be reached", &problem.destination),
-        "copy-damaged" => about("A copy is damaged", &problem.destination),
-        "not-proven" => about("Not proven to restore", &problem.job),
-        "removals-wait" => about("Removing backups needs your consent", &problem.destination),
-        "low-space" => about("Little free space", &problem.destination),
-        "configuration" => "The configuration has a mistake".to_owned(),
+        "no-backup" => about("No backup is left", &problem.job),
         "incomplete" => about("The last backup lacks something", &problem.job),
+        "not-proven" => about("Not proven to restore", &problem.job),
+        "blocked" => about("A copy is missing and can't be made", &problem.destination),
+        "copy-damaged" => about("A copy is damaged", &problem.destination),
+        "unchecked" => about("A copy can't be checked", &problem.destination),
+        "shared" => about("Two use one place", &problem.destination),
+        "destination-away" => about("A location can't be reached", &problem.destination),
+        "trouble" => about("Something failed at a location", &problem.destination),
+        "removals-wait" => about("Removing backups needs your consent", &problem.destination),
+        "configuration" => "The configuration has a mistake".to_owned(),
+        "state" => "Haul can't write down what it does".to_owned(),
+        "notify-failed" => "A message does not arrive".to_owned(),
         other => other.replace('-', " "),
     }
 }
@@ -194,9 +203,11 @@ pub(crate) fn problem(problem: &Problem) -> String {
 pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
     let job = problem.job.as_ref().map(|job| segment(job));
     match (problem.kind.as_str(), job) {
-        ("backup-failed" | "overdue" | "incomplete", Some(job)) => Some(("Back up now", format!("/jobs/{job}/run"))),
+        ("backup-failed" | "overdue" | "no-backup" | "incomplete", Some(job)) => {
+            Some(("Back up now", format!("/jobs/{job}/run")))
+        }
         ("not-proven", Some(job)) => Some(("Test a restore now", format!("/jobs/{job}/rehearse"))),
-        ("destination-away", _) => Some(("Try again now", "/sync".to_owned())),
+        ("destination-away" | "trouble" | "blocked", _) => Some(("Try again now", "/sync".to_owned())),
         ("copy-damaged", _) => Some(("Repair from another copy", "/sync".to_owned())),
         _ => None,
     }
@@ -206,7 +217,8 @@ pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
 pub(crate) fn more(problem: &Problem) -> (&'static str, &'static str) {
     match problem.kind.as_str() {
         "configuration" => ("Show the configuration", "/settings"),
-        "low-space" | "copy-damaged" => ("Show backups", "/backups"),
+        "shared" | "notify-failed" => ("Show the settings", "/settings"),
+        "copy-damaged" | "unchecked" | "blocked" => ("Show backups", "/backups"),
         "removals-wait" => ("Show what would go", "#locations"),
         _ => ("Show what happened", "/events"),
     }
@@ -218,6 +230,8 @@ pub(crate) fn copy_level(copy: &CopyStatus) -> Level {
         Some(verdict) if verdict.damaged => Level::Error,
         Some(verdict) if verdict.whole => Level::Ok,
         Some(_) => Level::Warning,
+        // Its bytes were compared when it was sent.
+        None if copy.verified.is_some() => Level::Ok,
         None => Level::Unknown,
     }
 }
@@ -229,6 +243,7 @@ pub(crate) fn copy_word(copy: &CopyStatus) -> &'static str {
         Some(verdict) if verdict.whole && verdict.samples => "checked by samples",
         Some(verdict) if verdict.whole => "checked",
         Some(_) => "incomplete",
+        None if copy.verified.is_some() => "checked",
         None => "not checked yet",
     }
 }
@@ -263,4 +278,33 @@ pub(crate) fn title(archive: &ArchiveStatus) -> &str {
 
 pub(crate) fn is_pinned(archive: &ArchiveStatus) -> bool {
     archive.item.pinned || archive.copies.iter().any(|copy| copy.pinned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use keeper::status::PROBLEM_KINDS;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_problem_has_a_title_of_its_own() {
+        let of = |kind: &str| Problem {
+            key: kind.to_owned(),
+            kind: kind.to_owned(),
+            level: Level::Warning,
+            job: Some("home".to_owned()),
+            destination: Some("nas".to_owned()),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            message: String::new(),
+            hint: None,
+        };
+        let mut titles: Vec<String> = PROBLEM_KINDS.iter().map(|kind| problem(&of(kind))).collect();
+        for (kind, title) in PROBLEM_KINDS.iter().zip(&titles) {
+            assert_ne!(*title, kind.replace('-', " "));
+        }
+        titles.sort();
+        titles.dedup();
+        assert_eq!(titles.len(), PROBLEM_KINDS.len());
+    }
 }

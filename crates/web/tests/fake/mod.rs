@@ -12,23 +12,40 @@
 
 pub mod state;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use jiff::Timestamp;
 use keeper::status::{ArchiveStatus, Event, Failure, Level, RunStatus, Status, TaskKind};
+use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
-    Backend, Choices, Configuration, ContentEntry, ContentKind, Contents, Differences, Established, FoundDirectory,
-    Invalid, Location, LocationField, LocationKind, Order, Outlet, SetUp, Wanted,
+    Backend, Change, Choices, Configuration, Configured, ConfiguredJob, ConfiguredLocation, ContentEntry, ContentKind,
+    Contents, Differences, Encryption, Established, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, Location,
+    LocationField, LocationKind, MoveFrom, MoveSeen, MoveTo, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp,
+    SignIn, Wanted, What,
 };
+
+use zeroize::Zeroizing;
 
 use self::state::State;
 
 pub struct Fake {
     pub state: Mutex<State>,
     pub orders: Mutex<Vec<Order>>,
+    /// Changes of the configuration.
+    pub made: Mutex<Vec<Change>>,
     /// What the next order fails with.
     pub failure: Mutex<Option<Failure>>,
+    /// How many wait for a far folder.
+    pub waiting: AtomicUsize,
+    pub signing_in: Mutex<Option<SignIn>>,
+    /// To whom keys were given.
+    pub told: Mutex<Vec<String>>,
+    /// Where to something was moved, with which token.
+    pub moved: Mutex<Vec<(String, Option<Zeroizing<String>>)>>,
     changes: watch::Sender<u64>,
 }
 
@@ -37,7 +54,12 @@ impl Fake {
         Self {
             state: Mutex::new(state),
             orders: Mutex::default(),
+            made: Mutex::default(),
             failure: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            signing_in: Mutex::default(),
+            told: Mutex::default(),
+            moved: Mutex::default(),
             changes: watch::Sender::new(1),
         }
     }
@@ -147,10 +169,13 @@ impl Backend for Fake {
                 let archives = state.archives.iter_mut().filter(|known| known.id == *archive);
                 archives.for_each(|known| known.note = Some(text.clone()).filter(|text| !text.is_empty()));
             }
-            Order::Delete { archive, destination, .. } => {
-                let goes = |place: &String| destination.as_ref().is_none_or(|destination| destination == place);
+            Order::Delete { archive, destination, name, .. } => {
+                let is_it = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+                let goes = |copy: &keeper::status::CopyStatus| {
+                    is_it(destination, &copy.destination) && is_it(name, &copy.name)
+                };
                 let archives = state.archives.iter_mut().filter(|known| known.id == *archive);
-                archives.for_each(|known| known.copies.retain(|copy| !goes(&copy.destination)));
+                archives.for_each(|known| known.copies.retain(|copy| !goes(copy)));
                 state.archives.retain(|known| !known.copies.is_empty());
             }
             Order::AgreeToRemovals { destination } => {
@@ -162,7 +187,14 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn contents(&self, _: &str, folder: &str) -> Result<Contents, Failure> {
+    fn contents(&self, _: &str, folder: &str, cancel: &Cancellation) -> Result<Contents, Failure> {
+        if folder == "far" {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            while !cancel.is_cancelled() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
         let entry = |name: &str, kind, size| ContentEntry {
             name: name.to_owned(),
             kind,
@@ -191,7 +223,7 @@ impl Backend for Fake {
         Ok(Contents { entries, more: if folder == "www" { 12_000 } else { 0 } })
     }
 
-    fn compare(&self, _: &str, _: &str) -> Result<Differences, Failure> {
+    fn compare(&self, _: &str, _: &str, _: &Cancellation) -> Result<Differences, Failure> {
         let paths = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Ok(Differences {
             added: paths(&["www/floorplan.svg", "custom_components/better_thermostat/manifest.json"]),
@@ -202,16 +234,17 @@ impl Backend for Fake {
         })
     }
 
-    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet) -> Result<(), Failure> {
+    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet, _: &Cancellation) -> Result<(), NotSent> {
         let gone = |_| failure("The other side is gone.", "");
         match wanted {
             Wanted::File { path, .. } if path == "missing" => {
-                return Err(failure("There is no file `missing` in this backup.", "Look at the list."));
+                let missing = failure("There is no file `missing` in this backup.", "Look at the list.");
+                return Err(NotSent::NoSuchFile(missing));
             }
             Wanted::File { path, .. } if path == "broken" => {
                 to.begin("broken", Some(1_000_000)).map_err(gone)?;
                 to.write_all(&vec![0; 300_000]).map_err(gone)?;
-                return Err(failure("The location is away.", "Try again."));
+                return Err(failure("The location is away.", "Try again.").into());
             }
             Wanted::File { path, .. } => {
                 let name = path.rsplit('/').next().unwrap_or(path);
@@ -234,11 +267,13 @@ impl Backend for Fake {
             example: (!example.is_empty()).then(|| example.to_owned()),
             secret,
             required,
+            flag: false,
         };
         let kind = |id: &str, label: &str, about: &str, fields| LocationKind {
             id: id.to_owned(),
             label: label.to_owned(),
             about: about.to_owned(),
+            signs_in: id == "drive",
             fields,
         };
         Choices {
@@ -286,16 +321,69 @@ impl Backend for Fake {
         }
     }
 
-    fn try_location(&self, location: &Location) -> Result<Vec<String>, Invalid> {
+    fn restore(&self, wanted: &RestoreWanted, _: &Cancellation) -> Result<(), Invalid> {
+        let wrong = |field: &str, failure| Err(Invalid { field: Some(field.to_owned()), failure, offer: None });
+        if wanted.into == "/full" && !wanted.replace {
+            return wrong("into", failure("/full is not empty", "name a directory that is new or empty"));
+        }
+        if wanted.key.as_ref().is_some_and(|key| key.as_str() == "wrong") {
+            return wrong("key", failure("the password is wrong", "enter the key that this backup was made with"));
+        }
+        Ok(())
+    }
+
+    fn look_before_move(&self, wanted: &MoveWanted, _: &Cancellation) -> Result<MoveSeen, Invalid> {
+        let wrong = |field: &str, failure| Err(Invalid { field: Some(field.to_owned()), failure, offer: None });
+        let is_used = wanted.to.contains("used");
+        match wanted.token.as_ref().map(|token| token.as_str()) {
+            _ if wanted.to.contains("away") => {
+                return wrong("to", failure("nothing answers at http://away:8123", "check that it is on"));
+            }
+            None if is_used => return wrong("token", failure("it is set up already", "enter a token")),
+            Some("wrong") => return wrong("token", failure("it does not accept the token", "create another one")),
+            _ if is_used && !wanted.replace => {
+                return wrong("replace", failure("it is set up already", "say that everything may be replaced"));
+            }
+            _ => {}
+        }
+        let about =
+            if is_used { "Home Assistant 2026.11.0, set up already" } else { "Home Assistant 2026.11.0, fresh" };
+        Ok(MoveSeen {
+            from: MoveFrom {
+                config: "/srv/homeassistant".to_owned(),
+                version: "2026.11.0".to_owned(),
+                logins: vec!["ada".to_owned()],
+                about: "Home Assistant 2026.11.0, user ada".to_owned(),
+            },
+            to: MoveTo {
+                address: wanted.to.clone(),
+                version: Some("2026.11.0".to_owned()),
+                installation: None,
+                fresh: !is_used,
+                about: about.to_owned(),
+            },
+            notes: vec!["add-ons and their data do not move".to_owned()],
+        })
+    }
+
+    fn migrate(&self, wanted: &MoveWanted, _: Option<&MoveSeen>, cancel: &Cancellation) -> Result<(), Invalid> {
+        let seen = self.look_before_move(wanted, cancel)?;
+        self.moved.lock().unwrap().push((seen.to.address, wanted.token.clone()));
+        Ok(())
+    }
+
+    fn try_location(&self, location: &Location, _: &Cancellation) -> Result<Vec<String>, Invalid> {
         let value = |id: &str| location.fields.iter().find(|(field, _)| field == id).map(|(_, value)| value.as_str());
         match (location.kind.as_str(), value("host")) {
             ("sftp", None) => Err(Invalid {
                 field: Some("host".to_owned()),
                 failure: failure("The host is missing.", "Write its name or address, as nas.local."),
+                offer: None,
             }),
             ("sftp", Some("away")) => Err(Invalid {
                 field: Some("host".to_owned()),
                 failure: failure("Nobody answers at away:22.", "Check that the machine is on, and the name is right."),
+                offer: None,
             }),
             ("local" | "sftp" | "s3", _) => {
                 Ok(["A file was written, read back and removed.", "412 GB are free."].map(str::to_owned).to_vec())
@@ -303,8 +391,27 @@ impl Backend for Fake {
             _ => Err(Invalid {
                 field: Some("kind".to_owned()),
                 failure: failure("There is no such kind.", "Choose one."),
+                offer: None,
             }),
         }
+    }
+
+    fn sign_in(&self, _: &Location) -> Result<SignIn, Invalid> {
+        let state = SignIn::Waiting {
+            address: "https://www.google.com/device".to_owned(),
+            code: "ABCD-EFGH".to_owned(),
+            until: Timestamp::MAX,
+        };
+        *self.signing_in.lock().unwrap() = Some(state.clone());
+        Ok(state)
+    }
+
+    fn signing_in(&self) -> Option<SignIn> {
+        self.signing_in.lock().unwrap().clone()
+    }
+
+    fn end_sign_in(&self) {
+        *self.signing_in.lock().unwrap() = None;
     }
 
     fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
@@ -312,15 +419,17 @@ impl Backend for Fake {
             return Err(Invalid {
                 field: Some("source".to_owned()),
                 failure: failure("/nowhere does not exist.", "Choose the directory that holds configuration.yaml."),
+                offer: None,
             });
         }
         if wanted.schedule.contains("25:00") {
             return Err(Invalid {
                 field: Some("schedule".to_owned()),
                 failure: failure("`daily 25:00` is no time of day.", "Write it like `daily 04:45`."),
+                offer: None,
             });
         }
-        self.try_location(&wanted.location)?;
+        self.try_location(&wanted.location, &Cancellation::default())?;
         self.change(|state| {
             let good = State::good();
             state.status = good.status;
@@ -332,5 +441,72 @@ impl Backend for Fake {
         let key = matches!(wanted.encryption, web::backend::Encryption::NewKey)
             .then(|| "9K4T-7QXM-2PRW-HD6V-N3JC-8YFB-5ZGL".to_owned().into());
         Ok(Established { job: "home".to_owned(), key })
+    }
+
+    fn configured(&self) -> Result<Configured, Failure> {
+        let fields =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
+        let place = |name: &str, address: &str, kind: Option<&str>, pairs: &[(&str, &str)]| ConfiguredLocation {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            kind: kind.map(str::to_owned),
+            fields: fields(pairs),
+            jobs: vec!["home".to_owned()],
+        };
+        let sftp = [("host", "box.example.org"), ("user", "ada"), ("path", "backups/ha")];
+        Ok(Configured {
+            version: "v1".to_owned(),
+            jobs: vec![ConfiguredJob {
+                name: "home".to_owned(),
+                paused: false,
+                settings: JobSettings {
+                    source: "/srv/homeassistant".to_owned(),
+                    schedule: vec!["daily 04:45".to_owned(), "every 6h".to_owned()],
+                    destinations: vec!["nas".to_owned(), "offsite".to_owned()],
+                    keep: Keep { last: Some(3), daily: Some(7), ..Keep::default() },
+                    password_file: Some("secrets/key".to_owned()),
+                    rehearse: Some("weekly".to_owned()),
+                    ..JobSettings::default()
+                },
+            }],
+            locations: vec![
+                place("nas", "/mnt/nas/backups", Some("local"), &[("path", "/mnt/nas/backups")]),
+                place("offsite", "sftp://ada@box.example.org/backups/ha", Some("sftp"), &sftp),
+                place("drive", "gdrive:/Backups", None, &[]),
+            ],
+        })
+    }
+
+    fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Failure> {
+        self.told.lock().unwrap().push(to.to_owned());
+        let key = |text: &str| Zeroizing::new(text.to_owned());
+        let (now, earlier) = (key("9K4T-7QXM-2PRW-HD6V-N3JC-8YFB-5ZGL"), vec![key("AAAA-BBBB-CCCC-DDDD")]);
+        Ok(vec![JobKeys { job: "home".to_owned(), key: Some(now), earlier, unread: Vec::new() }])
+    }
+
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid> {
+        let wrong = |field: Option<&str>, message: &str| {
+            Err(Invalid {
+                field: field.map(str::to_owned),
+                failure: failure(message, "Look at it again."),
+                offer: None,
+            })
+        };
+        if change.version.as_ref().is_some_and(|version| version != "v1") {
+            return wrong(None, "The configuration file was changed meanwhile.");
+        }
+        match &change.what {
+            What::Job { settings, .. } if settings.schedule.iter().any(|text| text.contains("25:00")) => {
+                return wrong(Some("schedule"), "`daily 25:00` is no time of day.");
+            }
+            What::Location { location, .. } => drop(self.try_location(location, &Cancellation::default())?),
+            What::RemoveLocation { name } if name == "nas" => {
+                return wrong(None, "The job `home` has no other location.");
+            }
+            _ => {}
+        }
+        self.made.lock().unwrap().push(change.clone());
+        let makes_key = matches!(&change.what, What::Job { encryption: Some(Encryption::NewKey), .. });
+        Ok(makes_key.then(|| "9K4T-7QXM-2PRW-HD6V-N3JC-8YFB-5ZGL".to_owned().into()))
     }
 }

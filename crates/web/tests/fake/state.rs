@@ -84,6 +84,7 @@ fn job(name: &str, source: &str) -> JobStatus {
             retry: None,
         }),
         newest_whole: Some(hours_ago(3)),
+        newest_size: Some(496_000_000),
         copies_of_newest: 2,
         verified_of_newest: 2,
         proven: Some(Proof {
@@ -123,17 +124,17 @@ pub fn item(number: usize) -> Item {
     let date = hours_ago(3 + 24 * number as i64);
     let name = format!("Haul_backup_2026.11.0_{}_04.45_{:08}.tar", date.strftime("%Y-%m-%d"), 41_201_133 + number);
     Item {
-        name,
+        name: name.into(),
         size: 496_000_000 - 3_000_000 * (number as u64 % 100),
         date,
-        title: Some(format!("Automatic backup 2026.{}.{}", 11 - number / 200 % 11, number % 3)),
-        home_assistant: Some("2026.11.0".to_owned()),
+        title: Some(format!("Automatic backup 2026.{}.{}", 11 - number / 200 % 11, number % 3).into()),
+        home_assistant: Some("2026.11.0".into()),
         made_by: engine::retention::Origin::Own,
         protected: true,
         pinned: number == 5,
-        instance: Some("4b1c8d0f3a5e4d6c9f7a2b3c4d5e6f70".to_owned()),
+        instance: Some("4b1c8d0f3a5e4d6c9f7a2b3c4d5e6f70".into()),
         verdict: if number == 9 { Called::Incomplete } else { Called::Whole },
-        missing: (number == 9).then(|| "www/camera.mp4 could not be read: permission denied".to_owned()),
+        missing: (number == 9).then(|| "www/camera.mp4 could not be read: permission denied".into()),
         essential: false,
         history: true,
         link: false,
@@ -150,16 +151,16 @@ pub fn archive(number: usize, destinations: &[&str]) -> ArchiveStatus {
         let verdict = CopyVerdict {
             whole: !damaged,
             sentence: if damaged {
-                "The archive breaks off after 212 MB of 475 MB.".to_owned()
+                "The archive breaks off after 212 MB of 475 MB.".into()
             } else {
-                "Everything is as it was written.".to_owned()
+                "Everything is as it was written.".into()
             },
             damaged,
             samples: place == 1,
         };
         let verified = number < 3 || !(number + place).is_multiple_of(5);
         CopyStatus {
-            destination: (*destination).to_owned(),
+            destination: (*destination).into(),
             name: item.name.clone(),
             size: item.size,
             verified: verified.then(|| hours_ago(2 + 24 * number as i64)),
@@ -183,6 +184,7 @@ fn events() -> Vec<Event> {
         destination: destination.map(str::to_owned),
         message: message.to_owned(),
         hint: hint.map(str::to_owned),
+        problem: None,
     };
     let mut events = Vec::new();
     for id in (1..=200).rev() {
@@ -247,6 +249,7 @@ impl State {
                 destination("nas", "sftp://backup@nas.local/backups/ha", Some(1_240_000_000_000)),
                 destination("offsite", "s3://my-backups/ha", None),
             ],
+            running: Vec::new(),
             problems: Vec::new(),
             configuration: ConfigurationStatus { path: "/etc/haul/haul.toml".to_owned(), problem: None },
         };
@@ -327,7 +330,7 @@ impl State {
         let offsite = &mut status.destinations[1];
         offsite.level = Level::Warning;
         offsite.headline = "Removing old backups waits for your consent.".to_owned();
-        offsite.waiting_for_consent = (20..32).map(|number| item(number).name).collect();
+        offsite.waiting_for_consent = (20..32).map(|number| item(number).name.to_string()).collect();
         state
     }
 
@@ -352,8 +355,8 @@ impl State {
         state.status.destinations =
             names.iter().map(|name| destination(name, &format!("sftp://{name}/ha"), None)).collect();
         for destination in &mut state.status.destinations {
-            destination.leaving = (1500..2000).map(|number| item(number).name).collect();
-            destination.waiting_for_consent = (1000..1500).map(|number| item(number).name).collect();
+            destination.leaving = (1500..2000).map(|number| item(number).name.to_string()).collect();
+            destination.waiting_for_consent = (1000..1500).map(|number| item(number).name.to_string()).collect();
         }
         state
     }
@@ -380,18 +383,17 @@ impl State {
         }
         for archive in &mut state.archives {
             archive.id = format!("{}/{EVIL}", archive.id);
-            archive.item.title = Some(EVIL.to_owned());
-            archive.item.name = EVIL.to_owned();
-            archive.item.home_assistant = Some(EVIL.to_owned());
-            archive.item.instance = Some(EVIL.to_owned());
-            archive.item.missing = Some(EVIL.to_owned());
-            archive.item.problem = Some(EVIL.to_owned());
+            archive.item.title = Some(EVIL.into());
+            archive.item.name = EVIL.into();
+            archive.item.home_assistant = Some(EVIL.into());
+            archive.item.instance = Some(EVIL.into());
+            archive.item.missing = Some(EVIL.into());
+            archive.item.problem = Some(EVIL.into());
             archive.note = Some(EVIL.to_owned());
             archive.job = Some(EVIL.to_owned());
             for copy in &mut archive.copies {
-                (copy.destination, copy.name) = (EVIL.to_owned(), EVIL.to_owned());
-                copy.verdict =
-                    Some(CopyVerdict { whole: false, sentence: EVIL.to_owned(), damaged: true, samples: false });
+                (copy.destination, copy.name) = (EVIL.into(), EVIL.into());
+                copy.verdict = Some(CopyVerdict { whole: false, sentence: EVIL.into(), damaged: true, samples: false });
             }
         }
         for event in &mut state.events {

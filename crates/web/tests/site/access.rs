@@ -38,6 +38,8 @@ const API: &[(&str, &str, Needs, &str)] = &[
     ("POST", "/api/v1/archives/{id}/pin", Act, ""),
     ("PUT", "/api/v1/archives/{id}/note", Act, r#"{"text":"x"}"#),
     ("POST", "/api/v1/archives/{id}/unpin", Admin, ""),
+    ("POST", "/api/v1/archives/{id}/restore", Admin, r#"{"into":"/look"}"#),
+    ("POST", "/api/v1/jobs/{name}/migrate", Admin, r#"{"to":"http://new:8123"}"#),
     ("POST", "/api/v1/archives/{id}/delete", Admin, r#"{"destination":"nas"}"#),
     ("GET", "/api/v1/archives/{id}/contents", Admin, ""),
     ("GET", "/api/v1/archives/{id}/compare?with=a3", Admin, ""),
@@ -45,6 +47,18 @@ const API: &[(&str, &str, Needs, &str)] = &[
     ("GET", "/api/v1/archives/{id}/file?path=x", Admin, ""),
     ("POST", "/api/v1/destinations/{name}/agree", Admin, ""),
     ("GET", "/api/v1/configuration", Admin, ""),
+    ("GET", "/api/v1/settings", Admin, ""),
+    ("GET", "/api/v1/kinds", Admin, ""),
+    ("PUT", "/api/v1/jobs/{name}", Admin, r#"{"settings":{"source":"/x","destinations":["nas"]}}"#),
+    ("DELETE", "/api/v1/jobs/{name}", Admin, ""),
+    ("POST", "/api/v1/jobs/{name}/key", Admin, ""),
+    ("POST", "/api/v1/emergency-kit", Admin, r#"{"password":"correct horse"}"#),
+    ("PUT", "/api/v1/destinations/{name}", Admin, r#"{"kind":"local","fields":{"path":"/x"}}"#),
+    ("DELETE", "/api/v1/destinations/{name}", Admin, ""),
+    ("POST", "/api/v1/destinations/{name}/sign-in", Admin, r#"{"kind":"drive","fields":{}}"#),
+    ("GET", "/api/v1/sign-in", Admin, ""),
+    ("DELETE", "/api/v1/sign-in", Admin, ""),
+    ("POST", "/api/v1/destinations/{name}/try", Admin, r#"{"kind":"local","fields":{"path":"/x"}}"#),
     ("GET", "/api/v1/tokens", Admin, ""),
     ("POST", "/api/v1/tokens", Admin, r#"{"name":"x","scope":"read"}"#),
     ("DELETE", "/api/v1/tokens/{name}", Admin, ""),
@@ -60,6 +74,8 @@ const PAGES: &[(&str, &str)] = &[
     ("GET", "/backups/a1/compare?with=a3"),
     ("GET", "/backups/a1/download"),
     ("GET", "/backups/a1/file?path=x"),
+    ("GET", "/backups/a1/restore"),
+    ("POST", "/backups/a1/restore"),
     ("GET", "/backups/a1/delete"),
     ("POST", "/backups/a1/delete"),
     ("POST", "/backups/a1/verify"),
@@ -71,14 +87,29 @@ const PAGES: &[(&str, &str)] = &[
     ("POST", "/jobs/home/pause"),
     ("POST", "/jobs/home/resume"),
     ("POST", "/jobs/home/rehearse"),
+    ("GET", "/jobs/home/migrate"),
+    ("POST", "/jobs/home/migrate"),
     ("POST", "/runs/8/cancel"),
     ("POST", "/destinations/offsite/agree"),
     ("POST", "/sync"),
     ("GET", "/events"),
     ("GET", "/settings"),
+    ("GET", "/settings/job"),
+    ("POST", "/settings/job"),
+    ("GET", "/settings/jobs/home"),
+    ("POST", "/settings/jobs/home"),
+    ("GET", "/settings/jobs/home/remove"),
+    ("POST", "/settings/jobs/home/remove"),
+    ("GET", "/settings/location"),
+    ("POST", "/settings/location"),
+    ("GET", "/settings/locations/nas"),
+    ("POST", "/settings/locations/nas"),
+    ("GET", "/settings/locations/nas/remove"),
+    ("POST", "/settings/locations/nas/remove"),
     ("POST", "/settings/tokens"),
     ("POST", "/settings/tokens/revoke"),
     ("POST", "/settings/password"),
+    ("POST", "/settings/kit"),
     ("GET", "/recovery"),
     ("GET", "/setup"),
     ("POST", "/setup"),
@@ -240,7 +271,7 @@ async fn what_is_wrong_with_a_call_is_said_in_one_form() {
         ("GET", "/api/v1/archives/none/contents", "", StatusCode::NOT_FOUND),
         ("GET", "/api/v1/archives/none/download", "", StatusCode::NOT_FOUND),
         ("GET", "/api/v1/archives/a1/contents?folder=missing", "", StatusCode::CONFLICT),
-        ("GET", "/api/v1/archives/a1/file?path=missing", "", StatusCode::CONFLICT),
+        ("GET", "/api/v1/archives/a1/file?path=missing", "", StatusCode::NOT_FOUND),
         ("GET", "/api/v1/archives/a1/file", "", StatusCode::BAD_REQUEST),
         ("GET", "/api/v1/archives/a1/compare", "", StatusCode::BAD_REQUEST),
         ("GET", "/api/v1/archives/%ff", "", StatusCode::BAD_REQUEST),
@@ -254,6 +285,11 @@ async fn what_is_wrong_with_a_call_is_said_in_one_form() {
         ("POST", "/api/v1/archives/a1/verify", "{", StatusCode::BAD_REQUEST),
         ("POST", "/api/v1/archives/a1/verify", deep.as_str(), StatusCode::BAD_REQUEST),
         ("POST", "/api/v1/archives/a1/delete", "", StatusCode::CONFLICT),
+        ("PUT", "/api/v1/jobs/home", r#"{"settings":{"schedule":["daily 25:00"]}}"#, StatusCode::UNPROCESSABLE_ENTITY),
+        ("PUT", "/api/v1/jobs/home", r#"{"settings":{"colour":"red"}}"#, StatusCode::BAD_REQUEST),
+        ("DELETE", "/api/v1/jobs/none", "", StatusCode::NOT_FOUND),
+        ("PUT", "/api/v1/destinations/x", r#"{"kind":"sftp","fields":{}}"#, StatusCode::UNPROCESSABLE_ENTITY),
+        ("DELETE", "/api/v1/destinations/none", "", StatusCode::NOT_FOUND),
         ("POST", "/api/v1/tokens", r#"{"name":"","scope":"read"}"#, StatusCode::UNPROCESSABLE_ENTITY),
         ("POST", "/api/v1/tokens", r#"{"name":"x","scope":"all"}"#, StatusCode::BAD_REQUEST),
         ("PUT", "/api/v1/password", r#"{"password":"short"}"#, StatusCode::UNPROCESSABLE_ENTITY),
@@ -268,4 +304,77 @@ async fn what_is_wrong_with_a_call_is_said_in_one_form() {
         assert_eq!(got.header(header::CONTENT_TYPE), "application/json");
     }
     assert!(site.service.ordered().is_empty());
+}
+
+#[tokio::test]
+async fn the_description_of_the_api_is_what_its_standard_asks_for() {
+    let document = site().get("/api/v1/openapi.json").await.json();
+    let is_text = |value: &serde_json::Value| value.as_str().is_some_and(|text| !text.is_empty());
+    assert!(
+        is_text(&document["openapi"]) && is_text(&document["info"]["title"]) && is_text(&document["info"]["version"])
+    );
+    let mut ids = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            assert!(is_text(&operation["summary"]), "{what}");
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{what}: its id is its own");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.len() > 1, "{what}");
+            for (status, response) in responses {
+                assert!(is_text(&response["description"]), "{what}: {status}: {response}");
+                assert!(status == "default" || status.parse::<u16>().is_ok(), "{what}: {status}");
+            }
+            let mut named = BTreeSet::new();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(is_text(&parameter["name"]) && parameter["schema"].is_object(), "{what}: {parameter}");
+                let is_path = parameter["in"] == "path";
+                assert!(is_path || parameter["in"] == "query", "{what}: {parameter}");
+                assert!(!is_path || parameter["required"] == true, "{what}: {parameter}");
+                named.extend(is_path.then(|| parameter["name"].as_str().unwrap()));
+            }
+            let wanted = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            assert_eq!(named, wanted.collect(), "{what}");
+        }
+    }
+    let text = document.to_string();
+    for (at, _) in text.match_indices("\"$ref\":\"#") {
+        let pointer = text[at..].split('#').nth(1).unwrap().split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer} is described");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_right_to_it() {
+    use futures_util::StreamExt;
+    let site = site();
+    let made = site.api("POST", "/api/v1/tokens", r#"{"name":"wall","scope":"read"}"#).await.json();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let ask = crate::request("GET", "/api/v1/stream", &[("authorization", &bearer)], "");
+    let mut stream = site.answer(ask, Trust::LogIn).await.into_body().into_data_stream();
+    assert!(stream.next().await.unwrap().is_ok());
+    assert_eq!(site.api("DELETE", "/api/v1/tokens/wall", "").await.status, StatusCode::NO_CONTENT);
+    site.service.change(|state| state.status.headline = "A secret.".to_owned());
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn slow_questions_take_turns_and_end_with_who_asked() {
+    let site = std::sync::Arc::new(site());
+    let waiting = |site: &crate::Site| site.service.waiting.load(std::sync::atomic::Ordering::SeqCst);
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let site = site.clone();
+            tokio::spawn(async move { site.get("/api/v1/archives/a1/contents?folder=far").await.status })
+        })
+        .collect();
+    while waiting(&site) < 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.get("/api/v1/status").await.status, StatusCode::OK);
+    assert_eq!(waiting(&site), 4, "the others wait for their turn");
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    while waiting(&site) > 0 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -2,7 +2,7 @@
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::oneshot,
 };
 use web::{Listener, Trust, serve};
@@ -60,4 +60,28 @@ async fn over_the_network_one_logs_in_and_over_the_own_socket_not() {
     listening.read_to_end(&mut told).await.unwrap();
     assert!(told.ends_with(b"0\r\n\r\n"), "the stream ends as it should: {}", String::from_utf8_lossy(&told));
     own.abort();
+}
+
+#[tokio::test]
+async fn who_opens_many_connections_keeps_out_nobody_else() {
+    let site = Site::new(State::good());
+    let network = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = network.local_addr().unwrap().port();
+    let served = tokio::spawn(serve(Listener::Tcp(network), Trust::LogIn, site.app.clone(), std::future::pending()));
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        // Half a head.
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: local").await;
+        held.push(stream);
+    }
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let other = other.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let ask = "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = exchange(other, ask).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let mut last = held.pop().unwrap();
+    assert!(!matches!(last.read(&mut [0; 1]).await, Ok(1..)), "it was closed");
+    served.abort();
 }

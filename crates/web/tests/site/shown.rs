@@ -11,6 +11,8 @@ const PAGES: &[&str] = &[
     "/backups/{id}/contents",
     "/backups/{id}/compare?with={other}",
     "/backups/{id}/delete",
+    "/backups/{id}/restore",
+    "/jobs/{job}/migrate",
     "/events",
     "/settings",
     "/recovery",
@@ -25,9 +27,12 @@ async fn pages(site: &Site) -> Vec<(String, crate::Got)> {
         let id = archives["archives"][number]["id"].as_str().unwrap().to_owned();
         percent_encoding::utf8_percent_encode(&id, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
+    let status = site.get("/api/v1/status").await.json();
+    let job = status["jobs"][0]["name"].as_str().unwrap_or("home").to_owned();
     let mut got = Vec::new();
     for page in PAGES {
-        let path = page.replace("{id}", &id(7)).replace("{other}", &id(9));
+        let job = percent_encoding::utf8_percent_encode(&job, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let path = page.replace("{id}", &id(7)).replace("{other}", &id(9)).replace("{job}", &job);
         got.push((path.clone(), site.get(&path).await));
     }
     got
@@ -133,7 +138,7 @@ async fn a_file_arrives_whole_or_as_broken_off() {
     let named = got.header(header::CONTENT_DISPOSITION);
     assert!(named.contains("filename=\"Haul_backup____.tar\"") && named.contains("%C3%BC"), "{named}");
     let got = site.get("/backups/a1/file?path=missing").await;
-    assert_eq!(got.status, StatusCode::CONFLICT);
+    assert_eq!(got.status, StatusCode::NOT_FOUND);
     assert!(got.text.contains("There is no file `missing` in this backup."));
 
     let broken = crate::request("GET", "/backups/a1/file?path=broken", &[], "");
@@ -155,4 +160,7 @@ async fn the_stream_says_at_once_how_things_are_and_again_when_they_change() {
     site.service.change(|state| state.status.headline = "Now all is well.".to_owned());
     let second = stream.next().await.unwrap().unwrap();
     assert!(std::str::from_utf8(&second).unwrap().contains("Now all is well."));
+    // What runs gets on without a change.
+    let third = stream.next().await.unwrap().unwrap();
+    assert!(std::str::from_utf8(&third).unwrap().starts_with("event: change"), "{third:?}");
 }

@@ -60,6 +60,10 @@ impl Live for File {
     }
 }
 
+/// How often a file is looked at again that was written to and has the length that it had, and how long is between.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// A file whose pages leave the cache again if they were not in it before.
 pub(crate) struct Guarded {
     file: File,
@@ -178,7 +182,15 @@ impl<F: Live> Stream<F> {
     /// What became of the file by the end of the read.
     pub(crate) fn changed(&mut self) -> Option<Trouble> {
         // Everything was read; that this one question fails takes nothing from it.
-        let (length, modified) = self.file.state().ok()?;
+        let (mut length, mut modified) = self.file.state().ok()?;
+        // A file system may show the time of an append before it shows the length.
+        for _ in 0..LOOKS {
+            if modified == self.modified || length != self.length {
+                break;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+            (length, modified) = self.file.state().ok()?;
+        }
         if modified == self.modified && length == self.length {
             return None;
         }

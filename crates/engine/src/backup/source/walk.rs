@@ -280,6 +280,9 @@ fn lead(path: &Path) -> io::Result<(PathBuf, Metadata)> {
 
 /// Directories that `haul restore --replace` makes.
 fn own_directory(relative: &[u8]) -> Option<&'static str> {
+    if crate::restore::is_stage(relative) {
+        return Some("what a restore that was cut off had unpacked; the next restore here removes it");
+    }
     relative
         .starts_with(b"before-restore-")
         .then_some("the configuration before a restore, kept by `haul restore --replace`")

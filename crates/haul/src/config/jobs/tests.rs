@@ -39,6 +39,11 @@ fn every_mistake_names_the_line() {
     let cases = [
         ("[jobs.home]\n".to_owned(), "line 5: [jobs.home] has no source"),
         ("[jobs.home]\nsource = \"/c\"\n".to_owned(), "line 5: [jobs.home] has no destinations"),
+        ("[jobs.home]\nsorce = \"/c\"\n".to_owned(), "line 6: there is no key \"sorce\"; did you mean \"source\"?"),
+        (
+            "[jobs.home]\nsource = \"/c\"\ndestination = \"nas\"\n".to_owned(),
+            "line 7: there is no key \"destination\"; did you mean \"destinations\"?",
+        ),
         (
             "[jobs.home]\nsource = \"/c\"\ndestinations = [\"nsa\"]\n".to_owned(),
             "line 7: there is no destination \"nsa\"; did you mean \"nas\"?",
@@ -50,6 +55,7 @@ fn every_mistake_names_the_line() {
         (format!("{head}shedule = \"daily\"\n"), "line 8: there is no key \"shedule\"; did you mean \"schedule\"?"),
         (format!("{head}keep = {{ dayly = 3 }}\n"), "line 8: there is no rule \"dayly\"; did you mean \"daily\"?"),
         (format!("{head}keep = {{ daily = 0 }}\n"), "line 8: keep: the rules keep nothing"),
+        (format!("{head}verify_by = \"half\"\n"), "line 8: verify_by: \"half\" is neither \"whole\" nor \"samples\""),
         (format!("{head}paused = \"yes\"\n"), "line 8: paused: it must be true or false"),
         (
             format!("{head}[jobs.home.at.offsite]\nlimit = \"1MB/s\"\n"),
@@ -63,5 +69,5 @@ fn every_mistake_names_the_line() {
     let twice = refusal(&format!("{head}[jobs.other]\nsource = \"/c\"\ndestinations = [\"offsite\", \"nas\"]\n"));
     assert!(twice.contains("have the same source and both use \"nas\""), "{twice}");
     assert!(refusal(&format!("{head}schedule = \"daily 25:00\"\n")).starts_with("/etc/haul/haul.toml, line 8: "));
-    assert!(refusal(&format!("{head}[jobs.home]\n")).contains("duplicate"));
+    assert!(refusal(&format!("{head}[jobs.home]\n")).ends_with("line 8: \"home\" is there a second time"));
 }

@@ -2,23 +2,28 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     io::{self, Write},
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use engine::{
     Progress,
-    browse::{Browser, ItemKind, compare},
+    browse::{BrowseError, Browser, ItemKind, compare},
     read::ArchiveSource,
 };
-use habackup::read_at::ReadAt;
+use habackup::{read_at::ReadAt, securetar::Password};
 use jiff::Timestamp;
-use keeper::status::{ArchiveStatus, Failure as Reason};
+use keeper::{
+    job::Making,
+    status::{ArchiveStatus, Failure as Reason},
+};
 use store::{Cancellation, inbound::RemoteFile};
-use web::backend::{ContentEntry, ContentKind, Contents, Differences, Outlet};
+use web::backend::{ContentEntry, ContentKind, Contents, Differences, NotSent, Outlet};
 
 use crate::{
-    args::PasswordArgs,
     browse,
     config::Config,
     destination::{self, Far, Network},
@@ -41,8 +46,8 @@ pub(super) struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// `DEST/NAME` of a sound copy, one on this machine first.
-    fn location(&self) -> Result<String, Failure> {
+    /// The destination and name of a sound copy, one on this machine first.
+    pub(super) fn best(&self) -> Result<(String, String), Failure> {
         let is_local = |name: &str| {
             self.config.destination(name).is_some_and(|named| matches!(named.address, store::Address::Local(_)))
         };
@@ -53,11 +58,41 @@ impl Looking<'_> {
         let best =
             self.archive.copies.iter().filter(wanted).min_by_key(|copy| (damaged(copy), !is_local(&copy.destination)));
         let copy = best.ok_or_else(|| Failure::usage("no location has this backup"))?;
-        Ok(format!("{}/{}", copy.destination, copy.name))
+        Ok((copy.destination.to_string(), copy.name.to_string()))
+    }
+
+    fn location(&self) -> Result<String, Failure> {
+        self.best().map(|(destination, name)| format!("{destination}/{name}"))
+    }
+
+    /// How archives of its job are made.
+    fn making(&self) -> Option<&Making> {
+        let job = self.archive.job.as_deref()?;
+        self.config.jobs().iter().find(|known| known.name == job).map(|job| &job.making)
+    }
+
+    /// Whether it opens with this key or, without one, with one of its job. Returns the key in the form that fits. Of an
+    /// error it says whether it is about the key.
+    pub(super) fn opens(
+        &self,
+        typed: Option<Password>,
+        cancel: &Cancellation,
+    ) -> Result<Option<Password>, (bool, Failure)> {
+        let source = self.source(cancel).map_err(|failure| (false, failure))?;
+        let open = |given| browse::open(&source, given, &|_, _| {}).map(|(_, key)| key);
+        let opened = match typed {
+            Some(key) => open(Some(key)),
+            None => password::of_job_in_turn(self.making(), cancel, password::does_not_fit, open)
+                .map_err(|failure| (true, failure))?,
+        };
+        opened.map_err(|error| (password::does_not_fit(&error), error.into()))
     }
 
     fn source(&self, cancel: &Cancellation) -> Result<ArchiveSource, Failure> {
         let location = self.location()?;
+        if let Some(path) = destination::resolve(self.config, &location)?.local_archive() {
+            return open_within(&path).map(|(_, real)| ArchiveSource::Path(real));
+        }
         let waiting = crate::args::WaitingArgs { give_up_after: Some(crate::serve::doing::CONTACT) };
         destination::archive(self.config, location.as_ref(), &waiting, &Arc::new(Progress::default()), cancel)
     }
@@ -67,22 +102,19 @@ impl Looking<'_> {
         cancel: &Cancellation,
         look: impl FnOnce(&Browser<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let jobs = self.config.jobs();
-        let job = self.archive.job.as_deref().and_then(|name| jobs.iter().find(|job| job.name == name));
-        let key = PasswordArgs { password_file: job.and_then(|job| job.making.password_file.clone()) };
-        let given = password::given(&key, cancel)?;
-        let (browser, _) = browse::open(&self.source(cancel)?, given, &|_, _| {})?;
+        let source = self.source(cancel)?;
+        let open = |given| browse::open(&source, given, &|_, _| {});
+        let (browser, _) = password::of_job_in_turn(self.making(), cancel, password::does_not_fit, open)??;
         look(&browser)
     }
 
     /// What one folder holds.
-    pub(super) fn contents(&self, folder: &str) -> Result<Contents, Reason> {
-        let cancel = Cancellation::default();
+    pub(super) fn contents(&self, folder: &str, cancel: &Cancellation) -> Result<Contents, Reason> {
         let folder = folder.trim_matches('/');
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let mut found: BTreeMap<(bool, String), ContentEntry> = BTreeMap::new();
-        let listed = self.with(&cancel, |browser| {
-            browser.list(false, &cancel, |item| {
+        let listed = self.with(cancel, |browser| {
+            browser.list(false, cancel, |item| {
                 let path = String::from_utf8_lossy(item.path).into_owned();
                 if let Some(rest) = path.strip_prefix(&prefix).filter(|rest| !rest.is_empty()) {
                     gather(&mut found, rest, item);
@@ -97,33 +129,33 @@ impl Looking<'_> {
     }
 
     /// Sends one file.
-    pub(super) fn file(&self, path: &str, to: &mut dyn Outlet) -> Result<(), Reason> {
-        let cancel = Cancellation::default();
+    pub(super) fn file(&self, path: &str, to: &mut dyn Outlet, cancel: &Cancellation) -> Result<(), NotSent> {
         let name = path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut sending = Sending { to, name, size: None, begun: false };
-        let sent = self.with(&cancel, |browser| {
-            browser.cat(path.as_bytes(), &mut sending, &cancel)?;
-            Ok(())
+        let mut is_there = true;
+        let sent = self.with(cancel, |browser| {
+            browser.cat(path.as_bytes(), &mut sending, cancel).map(drop).map_err(|error| {
+                is_there = !matches!(error, BrowseError::NotThere { .. } | BrowseError::NotAFile { .. });
+                error.into()
+            })
         });
-        sent.map_err(|failure| reason(&failure))?;
+        sent.map_err(|failure| reason(&failure))
+            .map_err(|why| if is_there { NotSent::Failed(why) } else { NotSent::NoSuchFile(why) })?;
         // An empty file has no byte to begin with.
-        sending.begin().map_err(|error| gone(&error))
+        sending.begin().map_err(|error| gone(&error).into())
     }
 
     /// Sends the archive as it is.
-    pub(super) fn archive(&self, to: &mut dyn Outlet) -> Result<(), Reason> {
-        let cancel = Cancellation::default();
+    pub(super) fn archive(&self, to: &mut dyn Outlet, cancel: &Cancellation) -> Result<(), Reason> {
         let sent = (|| -> Result<io::Result<()>, Failure> {
             let destination = destination::resolve(self.config, &self.location()?)?;
             let name = destination.archive()?.to_owned();
             if let Some(path) = destination.local_archive() {
-                let file = std::fs::File::open(&path).map_err(|error| {
-                    Failure::new(FAILED, format!("can't read {}: {}", path.display(), engine::plain_reason(&error)))
-                })?;
+                let (file, _) = open_within(&path)?;
                 let length = file.metadata().map_or(0, |metadata| metadata.len());
                 return Ok(passed_on(&file, length, &name, to));
             }
-            let network = Network::start(None, &cancel)?.answering_within(Some(crate::serve::doing::CONTACT));
+            let network = Network::start(None, cancel)?.answering_within(Some(crate::serve::doing::CONTACT));
             let store = network.connect_to_look(&destination)?;
             let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, &name)?;
             let length = file.len();
@@ -131,6 +163,24 @@ impl Looking<'_> {
         })();
         sent.map_err(|failure| reason(&failure))?.map_err(|error| gone(&error))
     }
+}
+
+/// Opens an archive at a destination of this machine, and says where it really is. Whoever can write to a destination
+/// could put a link there to any file that this program may read, and whoever may use the page would get that file: so
+/// what is outside of the destination is not shown.
+fn open_within(path: &Path) -> Result<(File, PathBuf), Failure> {
+    let unreadable = |error: io::Error| {
+        Failure::new(FAILED, format!("can't read {}: {}", path.display(), engine::plain_reason(&error)))
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // Of what was opened, not of what has this name by now.
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(unreadable)?;
+    let directory = path.parent().unwrap_or(Path::new(".")).canonicalize().map_err(unreadable)?;
+    if !real.starts_with(&directory) {
+        return Err(Failure::usage(format!("{} is a link to a file outside of its destination", path.display()))
+            .hint("the page shows only what is in the destination; `haul get` follows links"));
+    }
+    Ok((file, real))
 }
 
 fn gone(error: &io::Error) -> Reason {
@@ -202,9 +252,8 @@ fn gather(found: &mut BTreeMap<(bool, String), ContentEntry>, rest: &str, item: 
 }
 
 /// What differs between two archives.
-pub(super) fn differences(old: &Looking<'_>, new: &Looking<'_>) -> Result<Differences, Reason> {
-    let cancel = Cancellation::default();
-    let compared = old.with(&cancel, |old| new.with(&cancel, |new| Ok(compare(old, new, false, &cancel)?)));
+pub(super) fn differences(old: &Looking<'_>, new: &Looking<'_>, cancel: &Cancellation) -> Result<Differences, Reason> {
+    let compared = old.with(cancel, |old| new.with(cancel, |new| Ok(compare(old, new, false, cancel)?)));
     let compared = compared.map_err(|failure| reason(&failure))?;
     let mut more = 0;
     let mut paths = |all: Vec<engine::browse::Difference>| {
@@ -213,4 +262,32 @@ pub(super) fn differences(old: &Looking<'_>, new: &Looking<'_>) -> Result<Differ
     };
     let (added, removed, changed) = (paths(compared.added), paths(compared.removed), paths(compared.changed));
     Ok(Differences { added, removed, changed, same: compared.same, more })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_out_of_the_destination_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("nas")).unwrap();
+        fs::write(at("nas/a.tar"), "a").unwrap();
+        fs::write(at("secret"), "s").unwrap();
+        symlink("a.tar", at("nas/within.tar")).unwrap();
+        symlink(at("secret"), at("nas/out.tar")).unwrap();
+        symlink("../secret", at("nas/up.tar")).unwrap();
+        // A destination may itself be a link.
+        symlink(at("nas"), at("link")).unwrap();
+        for name in ["nas/a.tar", "nas/within.tar", "link/a.tar"] {
+            assert!(open_within(&at(name)).is_ok(), "{name}");
+        }
+        for name in ["nas/out.tar", "nas/up.tar", "link/out.tar"] {
+            assert!(open_within(&at(name)).unwrap_err().message.contains("a link to a file outside"), "{name}");
+        }
+    }
 }

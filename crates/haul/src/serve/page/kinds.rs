@@ -1,6 +1,23 @@
 //! The kinds of locations that the page can set up: what is asked, and what the configuration file says of it then.
 
+use std::collections::BTreeMap;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use web::backend::{Location, LocationField, LocationKind};
+
+/// Kinds that need more than answers, and the fields that others have to know.
+pub(super) const LOCAL: &str = "local";
+pub(super) const SFTP: &str = "sftp";
+pub(super) const GDRIVE: &str = "gdrive";
+pub(super) const MACHINE: &str = "machine";
+pub(super) const CLIENT_ID: &str = "client_id";
+pub(super) const CLIENT_SECRET: &str = "client_secret";
+pub(super) const CODE: &str = "code";
+pub(super) const HOST_KEY: &str = "host_key";
+pub(super) const MOUNTED: &str = "must_be_mounted";
+/// What a flag says.
+pub(super) const YES: &str = "true";
+pub(super) const NO: &str = "false";
 
 /// One that is configured already.
 pub(super) const EXISTING: &str = "existing";
@@ -17,6 +34,8 @@ struct Field {
     example: &'static str,
     is_secret: bool,
     is_required: bool,
+    /// It is yes or no.
+    is_flag: bool,
 }
 
 /// A kind of location.
@@ -29,14 +48,20 @@ struct Kind {
     url: fn(&Answers<'_>) -> String,
     /// The configuration's keys, and which answers they take. The content of secrets goes to files.
     keys: &'static [(&'static str, &'static str)],
+    /// What a person does elsewhere lets it in.
+    signs_in: bool,
 }
 
 const fn field(id: &'static str, label: &'static str, help: &'static str, example: &'static str) -> Field {
-    Field { id, label, help, example, is_secret: false, is_required: true }
+    Field { id, label, help, example, is_secret: false, is_required: true, is_flag: false }
 }
 
 const fn optional(field: Field) -> Field {
     Field { is_required: false, ..field }
+}
+
+const fn flag(field: Field) -> Field {
+    Field { is_flag: true, is_required: false, ..field }
 }
 
 const fn secret(field: Field) -> Field {
@@ -45,37 +70,47 @@ const fn secret(field: Field) -> Field {
 
 const KINDS: &[Kind] = &[
     Kind {
-        id: "local",
+        id: LOCAL,
         label: "A folder on this machine",
         about: "A disk of its own, or a share of your NAS that is mounted here.",
-        fields: &[field(
-            "path",
-            "Folder",
-            "It must exist. Use a disk other than Home Assistant's own.",
-            "/mnt/nas/backups",
-        )],
+        fields: &[
+            field(
+                "path",
+                "Folder",
+                "It must exist, outside of the config directory; best on a disk other than Home Assistant's own.",
+                "/mnt/nas/backups",
+            ),
+            flag(field(
+                MOUNTED,
+                "Only while its disk is there",
+                "If the folder is on a disk or share of its own, Haul writes there only while that is mounted.",
+                "",
+            )),
+        ],
         url: |answer| answer("path"),
-        keys: &[],
+        keys: &[(MOUNTED, MOUNTED)],
+        signs_in: false,
     },
     Kind {
-        id: "sftp",
+        id: SFTP,
         label: "SFTP (SSH)",
         about: "A NAS, a server or a storage box that you reach by SSH.",
         fields: &[
-            field("host", "Host", "Its name or address; with another port as host:2222.", "nas.local"),
+            field("host", "Host", "Its address or name; with another port as host:2222.", "192.168.1.20"),
             field("user", "User", "", "backup"),
             field("path", "Folder", "Absolute, or ~/folder for one in the user's home.", "/volume1/backups"),
             optional(secret(field("password", "Password", "Leave it empty to use a key file.", ""))),
             optional(field("key_file", "Key file", "The private key on this machine.", "/root/.ssh/id_ed25519")),
             optional(field(
-                "host_key",
+                HOST_KEY,
                 "Host key",
-                "The server's fingerprint. The test shows it the first time; compare it before you paste it here.",
+                "The server's fingerprint. The test shows it the first time, and asks whether to trust it.",
                 "SHA256:…",
             )),
         ],
         url: |answer| format!("sftp://{}@{}/{}", encoded(&answer("user")), answer("host"), folder(&answer("path"))),
-        keys: &[("password_file", "password"), ("key_file", "key_file"), ("host_key", "host_key")],
+        keys: &[("password_file", "password"), ("key_file", "key_file"), (HOST_KEY, HOST_KEY)],
+        signs_in: false,
     },
     Kind {
         id: "s3",
@@ -96,6 +131,7 @@ const KINDS: &[Kind] = &[
             ("access_key_id", "access_key_id"),
             ("secret_access_key_file", "secret_access_key"),
         ],
+        signs_in: false,
     },
     Kind {
         id: "nextcloud",
@@ -109,6 +145,7 @@ const KINDS: &[Kind] = &[
         ],
         url: |answer| format!("nextclouds://{}/{}", bare_host(&answer("host")), answer("path").trim_matches('/')),
         keys: &[("user", "user"), ("password_file", "password")],
+        signs_in: false,
     },
     Kind {
         id: "webdav",
@@ -128,6 +165,45 @@ const KINDS: &[Kind] = &[
             }
         },
         keys: &[("user", "user"), ("password_file", "password")],
+        signs_in: false,
+    },
+    Kind {
+        id: MACHINE,
+        label: "Another machine with Haul",
+        about: "It runs haul receive, which shows a pairing code.",
+        fields: &[
+            optional(field("host", "Machine", "Empty: Haul looks for it on this network.", "192.168.1.20")),
+            optional(field(
+                CODE,
+                "Pairing code",
+                "Needed once: haul receive shows it there, and it is valid for 15 minutes.",
+                "lusab-babad",
+            )),
+        ],
+        url: |answer| format!("haul://{}", answer("host").trim_start_matches("haul://").trim_matches('/')),
+        keys: &[],
+        signs_in: false,
+    },
+    Kind {
+        id: GDRIVE,
+        label: "Google Drive",
+        about: "A folder of your Drive, which only Haul sees into. You allow it on a page of Google's.",
+        fields: &[
+            optional(field("path", "Folder", "Empty: a folder called Haul.", "Home Assistant")),
+            optional(field(
+                CLIENT_ID,
+                "Client ID",
+                "Needed once: at console.cloud.google.com create a project, enable the Google Drive API in it, publish \
+                 its OAuth consent screen, and create an OAuth client ID of the type “TVs and Limited Input devices”. \
+                 Empty if this machine has signed in before.",
+                "123-abc.apps.googleusercontent.com",
+            )),
+            optional(secret(field(CLIENT_SECRET, "Client secret", "", ""))),
+        ],
+        url: |answer| drive(answer("path").trim_matches('/')),
+        // The client is kept with the sign-in.
+        keys: &[],
+        signs_in: true,
     },
 ];
 
@@ -138,6 +214,17 @@ fn encoded(text: &str) -> String {
 /// An absolute path as an address has it: `/a` and `~/a` are both written after the slash that ends the host.
 fn folder(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
+}
+
+/// A folder of a Drive, as an address. Its first step stands where others have a host.
+fn drive(folder: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    if folder.chars().all(is_plain) {
+        return format!("gdrive://{folder}");
+    }
+    let steps: Vec<String> =
+        folder.split('/').map(|step| utf8_percent_encode(step, NON_ALPHANUMERIC).to_string()).collect();
+    format!("gdrive:///{}", steps.join("/"))
 }
 
 fn bare_host(host: &str) -> &str {
@@ -155,12 +242,14 @@ pub(super) fn offered() -> Vec<LocationKind> {
         example: text(field.example),
         secret: field.is_secret,
         required: field.is_required,
+        flag: field.is_flag,
     };
     let kind = |kind: &Kind| LocationKind {
         id: kind.id.to_owned(),
         label: kind.label.to_owned(),
         about: kind.about.to_owned(),
         fields: kind.fields.iter().map(shown).collect(),
+        signs_in: kind.signs_in,
     };
     KINDS.iter().map(kind).collect()
 }
@@ -187,11 +276,15 @@ pub(super) fn configured(location: &Location) -> Result<Configured, Wrong> {
     for field in kind.fields {
         let answer = raw(field.id);
         let text = answer.as_ref().map_or("", |text| text.trim());
-        if field.is_required && text.is_empty() {
+        let stays = field.is_secret && location.keeps.is_some();
+        if field.is_required && text.is_empty() && !stays {
             return Err((field.id.to_owned(), format!("{} is missing", field.label)));
         }
         if text.contains(char::is_control) {
             return Err((field.id.to_owned(), "it must be one line".to_owned()));
+        }
+        if field.is_flag && !["", YES, NO].contains(&text) {
+            return Err((field.id.to_owned(), format!("it must be {YES} or {NO}")));
         }
     }
     let answer = |id: &str| raw(id).map_or_else(String::new, |text| text.trim().to_owned());
@@ -199,14 +292,75 @@ pub(super) fn configured(location: &Location) -> Result<Configured, Wrong> {
     let mut secrets = Vec::new();
     for (key, id) in kind.keys {
         let is_secret = kind.fields.iter().any(|field| field.id == *id && field.is_secret);
-        match raw(id).filter(|text| !text.is_empty()) {
+        let is_no = |text: &str| text == NO && kind.fields.iter().any(|field| field.id == *id && field.is_flag);
+        match raw(id).filter(|text| !text.is_empty() && !is_no(text)) {
             Some(text) if is_secret => secrets.push(((*key).to_owned(), text)),
             Some(text) => settings.push(((*key).to_owned(), text.trim().to_owned())),
             None => {}
         }
     }
-    let name = if kind.id == "local" { "backups" } else { kind.id };
+    let name = if kind.id == LOCAL { "backups" } else { kind.id };
     Ok(Configured { name: name.to_owned(), settings, secrets })
+}
+
+/// Keys of the configuration file that this kind may set.
+pub(super) fn keys(kind: &str) -> Vec<&'static str> {
+    let kind = KINDS.iter().find(|known| known.id == kind);
+    kind.map(|kind| kind.keys.iter().map(|(key, _)| *key).collect()).unwrap_or_default()
+}
+
+/// Keys whose value is a file with a secret.
+pub(super) fn is_secret(kind: &str, key: &str) -> bool {
+    let kind = KINDS.iter().find(|known| known.id == kind);
+    let id = kind.and_then(|kind| Some((kind, kind.keys.iter().find(|(known, _)| *known == key)?.1)));
+    id.is_some_and(|(kind, id)| kind.fields.iter().any(|field| field.id == id && field.is_secret))
+}
+
+/// The field that asks for a key of the configuration file.
+pub(super) fn field_of(kind: &str, key: &str) -> Option<&'static str> {
+    let kind = KINDS.iter().find(|known| known.id == kind)?;
+    kind.keys.iter().find(|(known, _)| *known == key).map(|(_, id)| *id)
+}
+
+/// The kind that can say what the configuration file says of a location, and the answers, without secrets.
+pub(super) fn answers(settings: &[(String, String)]) -> Option<(&'static str, BTreeMap<String, String>)> {
+    let url = settings.iter().find(|(key, _)| key == "url").map(|(_, url)| url.as_str())?;
+    let (kind, mut answers) = match url.split_once("://") {
+        None => (LOCAL, vec![("path", url.to_owned())]),
+        Some(("sftp", rest)) => {
+            let (login, path) = rest.split_once('/')?;
+            let (user, host) = login.rsplit_once('@')?;
+            let path = if path.starts_with('~') { path.to_owned() } else { format!("/{path}") };
+            (SFTP, vec![("host", host.to_owned()), ("user", decoded(user)), ("path", path)])
+        }
+        Some(("s3", rest)) => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            ("s3", vec![("bucket", bucket.to_owned()), ("prefix", prefix.to_owned())])
+        }
+        Some(("nextclouds", rest)) => {
+            let (host, path) = rest.split_once('/')?;
+            ("nextcloud", vec![("host", host.to_owned()), ("path", path.to_owned())])
+        }
+        Some(("gdrive", rest)) => {
+            let path = percent_decode_str(rest.trim_matches('/')).decode_utf8().ok()?.into_owned();
+            (GDRIVE, vec![("path", path)])
+        }
+        Some(("haul", rest)) => (MACHINE, vec![("host", rest.trim_matches('/').to_owned())]),
+        Some(("webdavs", rest)) => ("webdav", vec![("url", format!("https://{rest}"))]),
+        Some(("webdav", rest)) => ("webdav", vec![("url", format!("http://{rest}"))]),
+        Some(_) => return None,
+    };
+    let known = KINDS.iter().find(|known| known.id == kind)?;
+    for (key, id) in known.keys.iter().filter(|(key, _)| !is_secret(kind, key)) {
+        let said = settings.iter().find(|(said, _)| said == key);
+        answers.extend(said.map(|(_, text)| (*id, text.clone())));
+    }
+    let answers = answers.into_iter().filter(|(_, text)| !text.is_empty());
+    Some((kind, answers.map(|(id, text)| (id.to_owned(), text)).collect()))
+}
+
+fn decoded(text: &str) -> String {
+    text.replace("%3A", ":").replace("%2F", "/").replace("%40", "@").replace("%25", "%")
 }
 
 #[cfg(test)]
@@ -218,7 +372,7 @@ mod tests {
 
     fn location(kind: &str, fields: &[(&str, &str)]) -> Location {
         let fields = fields.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned().into())).collect();
-        Location { kind: kind.to_owned(), fields }
+        Location { kind: kind.to_owned(), fields, keeps: None }
     }
 
     #[test]
@@ -238,12 +392,24 @@ mod tests {
                 "nextclouds://c.org/Backups",
             ),
             ("webdav", &[("url", "https://d.org/x")], "webdavs://d.org/x"),
+            ("gdrive", &[("path", "Backups/ha")], "gdrive://Backups/ha"),
+            ("gdrive", &[("path", "My home/ä")], "gdrive:///My%20home/%C3%A4"),
+            ("gdrive", &[("client_id", "c"), ("client_secret", "s")], "gdrive://"),
+            ("machine", &[("host", "haul://nas:9/"), ("code", "lusab-babad")], "haul://nas:9"),
+            ("machine", &[], "haul://"),
         ];
         for (kind, fields, url) in cases {
             let configured =
                 configured(&location(kind, fields)).map_err(|(field, why)| format!("{field}: {why}")).unwrap();
             assert_eq!(configured.settings[0].1, *url);
             store::Address::parse(url).unwrap();
+            // And back: the same answers lead to the same address.
+            let (found, answers) = super::answers(&configured.settings).unwrap();
+            let fields: Vec<(&str, &str)> = answers.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+            assert!(fields.iter().all(|(id, _)| !["password", "secret_access_key"].contains(id)), "{fields:?}");
+            let again = Location { keeps: Some("it".to_owned()), ..location(found, &fields) };
+            let again = super::configured(&again).map_err(|(field, why)| format!("{field}: {why}")).unwrap();
+            assert_eq!((found, &again.settings), (*kind, &configured.settings));
             assert!(configured.settings.iter().all(|(_, value)| value != "x" && value != "s"), "no secret in the file");
         }
     }
@@ -251,7 +417,8 @@ mod tests {
     #[test]
     fn every_key_is_one_that_the_destination_has() {
         for kind in KINDS {
-            let fields: Vec<(&str, &str)> = kind.fields.iter().map(|field| (field.id, "x")).collect();
+            let fields: Vec<(&str, &str)> =
+                kind.fields.iter().map(|field| (field.id, if field.is_flag { YES } else { "x" })).collect();
             let configured = configured(&location(kind.id, &fields)).map_err(|wrong| wrong.1).unwrap();
             let Ok(address @ store::Address::Remote(_)) = store::Address::parse(&configured.settings[0].1) else {
                 continue;

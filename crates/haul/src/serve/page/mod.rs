@@ -1,29 +1,44 @@
 //! What the page and the API ask of the service.
 
+mod changes;
+mod containers;
 mod contents;
 mod kinds;
+mod migrate;
+mod restore;
 mod setup;
+mod sign_in;
+mod typed;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use homeassistant::Secret;
 use jiff::{Timestamp, Zoned};
 use keeper::{
+    job::Job,
     service::{Order as Wanting, Service},
-    status::{ArchiveStatus, Event, Failure as Reason, RunStatus, Status},
-    task::Location as At,
+    status::{ArchiveStatus, CopyStatus, Event, Failure as Reason, Level, RunStatus, Status},
+    task::{Location as At, Migrate},
 };
+use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
-    Backend, Choices, Configuration, Contents, Differences, Established, Invalid, Location, Order, Outlet, SetUp,
-    Wanted,
+    Backend, Change, Choices, Configuration, Configured, Contents, Differences, Established, Invalid, JobKeys,
+    Location, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use self::contents::Looking;
-use super::{doing::reason, settings::settings, worker::Worker};
-use crate::config::{Config, edit::Draft};
+pub(super) use self::sign_in::SigningIn;
+use super::{doing::reason, migrating::Agreed, settings::settings, worker::Worker};
+use zeroize::Zeroizing;
+
+use crate::{
+    config::{Config, edit::Draft},
+    password::{self, Keys},
+};
 
 /// The service, as the page sees it.
 pub(super) struct Page {
@@ -34,6 +49,12 @@ pub(super) struct Page {
     pub(super) path: PathBuf,
     /// Who changes the file takes turns.
     pub(super) editing: Mutex<()>,
+    pub(super) signing: Arc<SigningIn>,
+}
+
+/// Removes what an earlier service may have left in the state directory.
+pub(super) fn clean(state: &Path) {
+    setup::forget_tried(state);
 }
 
 impl Page {
@@ -43,6 +64,12 @@ impl Page {
             hint: Some("look at the list of backups".to_owned()),
             passes: false,
         })
+    }
+
+    /// Destinations that can't be reached.
+    fn away(&self) -> Vec<String> {
+        let places = self.status().destinations.into_iter();
+        places.filter(|place| place.away_since.is_some()).map(|place| place.name).collect()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Draft) -> Result<(), crate::failure::Failure>) -> Result<(), Reason> {
@@ -69,12 +96,29 @@ impl Page {
     fn copies(&self, archive: &str, destination: Option<&str>) -> Result<Vec<At>, Reason> {
         let copies = self.find(archive)?.copies.into_iter();
         let wanted = copies.filter(|copy| destination.is_none_or(|name| copy.destination == name));
-        Ok(wanted.map(|copy| At { destination: copy.destination, name: copy.name }).collect())
+        Ok(wanted.map(|copy| at(&copy)).collect())
     }
 
     fn each(&self, archive: &str, destination: Option<&str>, want: impl Fn(At) -> Wanting) -> Result<(), Reason> {
-        self.copies(archive, destination)?.into_iter().try_for_each(|copy| self.want(want(copy)))
+        let copies = self.copies(archive, destination)?;
+        self.all_reached(&copies)?;
+        copies.into_iter().try_for_each(|copy| self.want(want(copy)))
     }
+
+    /// Refuses what can't be done everywhere, before it is begun anywhere.
+    fn all_reached(&self, copies: &[At]) -> Result<(), Reason> {
+        let away = self.away();
+        let Some(copy) = copies.iter().find(|copy| away.contains(&copy.destination)) else { return Ok(()) };
+        Err(Reason {
+            message: format!("{} can't be reached, so nothing was done anywhere", copy.destination),
+            hint: Some("do it again when it is back, or choose a copy elsewhere".to_owned()),
+            passes: true,
+        })
+    }
+}
+
+fn at(copy: &CopyStatus) -> At {
+    At { destination: copy.destination.to_string(), name: copy.name.to_string() }
 }
 
 impl Backend for Page {
@@ -103,7 +147,7 @@ impl Backend for Page {
     }
 
     fn metrics(&self) -> String {
-        keeper::metrics::text(&self.status())
+        self.service.metrics(&Zoned::now())
     }
 
     fn configuration(&self) -> Configuration {
@@ -124,7 +168,13 @@ impl Backend for Page {
             Order::Verify { archive, destination } => self.each(&archive, destination.as_deref(), Wanting::Verify),
             Order::Rehearse { archive } => {
                 let found = self.find(&archive)?;
-                let copy = self.copies(&archive, None)?.into_iter().next();
+                let away = self.away();
+                let is_worse = |copy: &CopyStatus| {
+                    let is_bad = copy.verdict.as_ref().is_some_and(|verdict| !verdict.whole);
+                    (is_bad, away.iter().any(|away| copy.destination == *away))
+                };
+                let copy = found.copies.iter().min_by_key(|copy| is_worse(copy));
+                let copy = copy.map(at);
                 let Some((job, copy)) = found.job.zip(copy) else {
                     return Err(Reason {
                         message: "This backup belongs to no job, so Haul does not know its key".to_owned(),
@@ -138,8 +188,9 @@ impl Backend for Page {
             Order::Pin { archive } => self.each(&archive, None, |copy| Wanting::Pin { copy, pinned: true }),
             Order::Unpin { archive } => self.each(&archive, None, |copy| Wanting::Pin { copy, pinned: false }),
             Order::Note { archive, text } => self.want(Wanting::Note { archive, text }),
-            Order::Delete { archive, destination, even_the_only_copy } => {
-                let copies = self.copies(&archive, destination.as_deref())?;
+            Order::Delete { archive, destination, name, even_the_only_copy } => {
+                let mut copies = self.copies(&archive, destination.as_deref())?;
+                copies.retain(|copy| name.as_ref().is_none_or(|name| copy.name == *name));
                 let all = self.find(&archive)?.copies.len();
                 if copies.len() == all && !even_the_only_copy {
                     return Err(Reason {
@@ -148,6 +199,7 @@ impl Backend for Page {
                         passes: false,
                     });
                 }
+                self.all_reached(&copies)?;
                 copies
                     .into_iter()
                     .try_for_each(|copy| self.want(Wanting::Delete { copy, even_only: even_the_only_copy }))
@@ -156,49 +208,137 @@ impl Backend for Page {
         }
     }
 
-    fn contents(&self, archive: &str, folder: &str) -> Result<Contents, Reason> {
+    fn contents(&self, archive: &str, folder: &str, cancel: &Cancellation) -> Result<Contents, Reason> {
         let (config, archive) = (self.worker.config(), self.find(archive)?);
-        Looking { config: &config, archive: &archive, destination: None }.contents(folder)
+        Looking { config: &config, archive: &archive, destination: None }.contents(folder, cancel)
     }
 
-    fn compare(&self, old: &str, new: &str) -> Result<Differences, Reason> {
+    fn compare(&self, old: &str, new: &str, cancel: &Cancellation) -> Result<Differences, Reason> {
         let (config, old, new) = (self.worker.config(), self.find(old)?, self.find(new)?);
         contents::differences(
             &Looking { config: &config, archive: &old, destination: None },
             &Looking { config: &config, archive: &new, destination: None },
+            cancel,
         )
     }
 
-    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet) -> Result<(), Reason> {
+    fn send(&self, wanted: &Wanted, to: &mut dyn Outlet, cancel: &Cancellation) -> Result<(), NotSent> {
         let config = self.worker.config();
         match wanted {
             Wanted::Archive { archive, destination } => {
                 let archive = self.find(archive)?;
-                Looking { config: &config, archive: &archive, destination: destination.as_deref() }.archive(to)
+                Looking { config: &config, archive: &archive, destination: destination.as_deref() }
+                    .archive(to, cancel)
+                    .map_err(NotSent::from)
             }
             Wanted::File { archive, path } => {
                 let archive = self.find(archive)?;
-                Looking { config: &config, archive: &archive, destination: None }.file(path, to)
+                Looking { config: &config, archive: &archive, destination: None }.file(path, to, cancel)
             }
         }
+    }
+
+    fn restore(&self, wanted: &RestoreWanted, cancel: &Cancellation) -> Result<(), Invalid> {
+        let at_all = |failure| Invalid { field: None, failure, offer: None };
+        let mut archive = self.find(&wanted.archive).map_err(at_all)?;
+        if wanted.destination.is_none() {
+            let away = self.away();
+            let is_near = |copy: &CopyStatus| !away.iter().any(|away| copy.destination == *away);
+            if archive.copies.iter().any(is_near) {
+                archive.copies.retain(is_near);
+            }
+        }
+        let keep = |key| self.worker.keys.keep(key);
+        let plan = restore::plan(&self.worker.config(), &archive, wanted, keep, cancel)?;
+        let key = plan.key;
+        self.want(Wanting::Restore(plan)).map_err(|failure| {
+            key.map(|key| self.worker.keys.take(key));
+            at_all(failure)
+        })
+    }
+
+    fn look_before_move(&self, wanted: &MoveWanted, cancel: &Cancellation) -> Result<MoveSeen, Invalid> {
+        migrate::look(&self.worker.config(), wanted, cancel).map(|(_, seen)| seen)
+    }
+
+    fn migrate(&self, wanted: &MoveWanted, agreed: Option<&MoveSeen>, cancel: &Cancellation) -> Result<(), Invalid> {
+        let (typed, seen) = migrate::look(&self.worker.config(), wanted, cancel)?;
+        if let Some(agreed) = agreed {
+            migrate::is_as_agreed(&agreed.to, &seen.to)?;
+        }
+        let (job, to) = (wanted.job.clone(), seen.to.address.clone());
+        let typed = self.worker.moves.keep(Agreed { typed, to: seen.to });
+        self.want(Wanting::Migrate(Migrate { job, to, typed })).map_err(|failure| {
+            self.worker.moves.take(typed);
+            Invalid { field: None, failure, offer: None }
+        })
     }
 
     fn choices(&self) -> Choices {
         setup::choices(&self.worker.config())
     }
 
-    fn try_location(&self, location: &Location) -> Result<Vec<String>, Invalid> {
-        setup::try_location(&self.worker.config(), location)
+    fn try_location(&self, location: &Location, cancel: &Cancellation) -> Result<Vec<String>, Invalid> {
+        setup::try_location(&self.worker.config(), location, cancel)
+    }
+
+    fn sign_in(&self, location: &Location) -> Result<SignIn, Invalid> {
+        self.signing.begin(&self.worker.config(), location)
+    }
+
+    fn signing_in(&self) -> Option<SignIn> {
+        self.signing.state()
+    }
+
+    fn end_sign_in(&self) {
+        self.signing.end();
     }
 
     fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
+        setup::prepare(&self.worker.config(), &wanted.location)?;
         let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
         let (established, config) = setup::set_up(&self.path, wanted)?;
         self.put_into_force(config);
+        self.signing.forget();
         // The first backup is due at once, unless backups are only made when somebody says so.
         if wanted.schedule.trim().is_empty() {
             let _ = self.want(Wanting::BackUp { job: established.job.clone() });
         }
         Ok(established)
+    }
+
+    fn configured(&self) -> Result<Configured, Reason> {
+        changes::configured(&self.path)
+    }
+
+    fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Reason> {
+        let config = self.worker.config();
+        let exposed = |secret: Secret| Zeroizing::new(secret.expose().to_owned());
+        let keys = |job: &Job| {
+            let Keys { now, earlier, unread } = password::of_job(&job.making, &Cancellation::default());
+            JobKeys {
+                job: job.name.clone(),
+                key: now.map(exposed),
+                earlier: earlier.into_iter().map(exposed).collect(),
+                unread: unread.into_iter().map(|failure| failure.message).collect(),
+            }
+        };
+        let all = config.jobs().iter().map(keys).collect();
+        let message = format!("the emergency kit with the encryption keys was downloaded {to}");
+        self.service.happened(Level::Ok, "emergency-kit", &message, Timestamp::now());
+        Ok(all)
+    }
+
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid> {
+        if let What::Location { location, .. } = &change.what {
+            setup::prepare(&self.worker.config(), location)?;
+        }
+        let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, config) = changes::change(&self.path, change)?;
+        self.put_into_force(config);
+        if matches!(change.what, What::Location { .. }) {
+            self.signing.forget();
+        }
+        Ok(key)
     }
 }

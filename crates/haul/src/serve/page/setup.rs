@@ -1,31 +1,36 @@
 //! Set-up from the page: config directories that are here, a location tried and written down, the first job.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use keeper::{schedule::Schedule, status::Failure as Reason};
+use keeper::schedule::Schedule;
 use peer::disk::replace_private;
 use store::{
-    Address, Cancellation, Options,
+    Address, Cancellation, HostKey, Kind, Options, StoreError,
     contract::{self, ContractOptions},
+    machine,
     retry::RetryPolicy,
 };
-use web::backend::{Choices, Encryption, Established, FoundDirectory, Invalid, Location, SetUp};
+use web::backend::{Choices, Encryption, Established, FoundDirectory, Invalid, JobSettings, Keep, Location, SetUp};
 use zeroize::Zeroizing;
 
-use super::kinds::{self, Configured};
+use super::{
+    containers,
+    kinds::{self, Configured},
+    sign_in,
+    typed::{invalid, known_options, of, typed},
+};
 use crate::{
-    config::{
-        Config,
-        edit::{Draft, NewJob},
-    },
+    config::{Config, edit::Draft},
     destination::{Destination, Network},
     failure::Failure,
-    serve::doing::{CONTACT, reason},
+    mounted,
+    serve::doing::reason,
 };
 
 /// Where Home Assistant's configuration usually is.
@@ -41,6 +46,12 @@ const USUAL: &[&str] = &[
 ];
 /// The directory beside the configuration file that holds what must not stand in it.
 const SECRETS: &str = "secrets";
+/// How names of directories in the state directory begin whose secrets are tried.
+const TRYING: &str = "trying-";
+/// Somebody waits for the answer to a form; what does not answer within this time is away.
+const SOON: Duration = Duration::from_secs(30);
+/// The same where the answer is of use, but need not be.
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// Home Assistant's own keys: so many groups of four of these.
 const KEY_GROUPS: usize = 7;
 const KEY_LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -49,7 +60,7 @@ const KEY_LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 pub(super) fn choices(config: &Config) -> Choices {
     let home = store::home_directory().map(|home| home.join(".homeassistant"));
     let mut directories: Vec<PathBuf> = USUAL.iter().map(PathBuf::from).chain(home).collect();
-    directories.extend(in_containers());
+    directories.extend(containers::config_directories());
     let mut found: Vec<FoundDirectory> = Vec::new();
     for directory in directories {
         let Ok(directory) = directory.canonicalize() else { continue };
@@ -64,46 +75,24 @@ pub(super) fn choices(config: &Config) -> Choices {
     Choices { directories: found, kinds: kinds::offered(), existing }
 }
 
-/// Bind mounts of running containers at `/config`, as far as their processes show them.
-fn in_containers() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(processes) = fs::read_dir("/proc") else { return found };
-    for process in processes.flatten() {
-        if !process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(mounts) = fs::read_to_string(process.path().join("mountinfo")) else { continue };
-        // Source within its file system, and where it is mounted in the container.
-        let source = mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            let (source, point) = (fields.next()?, fields.next()?);
-            (point == "/config" && source != "/").then(|| PathBuf::from(source))
-        });
-        if let Some(source) = source.filter(|source| !found.contains(source)) {
-            found.push(source);
-        }
-    }
-    found
-}
-
-fn invalid(field: &str, message: impl Into<String>, hint: Option<&str>) -> Invalid {
-    let failure = Reason { message: message.into(), hint: hint.map(str::to_owned), passes: false };
-    Invalid { field: Some(field.to_owned()), failure }
-}
-
-fn of(failure: &Failure) -> Invalid {
-    Invalid { field: None, failure: reason(failure) }
-}
-
 /// Tries a location as `haul destination check` does.
-pub(super) fn try_location(config: &Config, location: &Location) -> Result<Vec<String>, Invalid> {
+pub(super) fn try_location(
+    config: &Config,
+    location: &Location,
+    cancel: &Cancellation,
+) -> Result<Vec<String>, Invalid> {
     let (destination, _held) = destination(config, location)?;
-    let cancel = Cancellation::default();
+    let network = network(location, cancel)?.answering_within(Some(SOON));
+    let store = network.try_to_connect(&destination).map_err(|error| not_reached(location, error))?;
     let checked = (|| -> Result<Vec<String>, Failure> {
-        let network = Network::start(None, &cancel)?.answering_within(Some(CONTACT));
-        let store = network.connect(&destination)?;
         let policy = RetryPolicy::new(&network.context_for(&destination));
         let mut lines = vec![format!("{} answers", store.label())];
+        lines.extend(about_mount(config, location, &destination));
+        if store.append_only() {
+            lines.push("it keeps whatever it gets, so nothing was written there to try it".to_owned());
+            lines.extend(store.notes());
+            return Ok(lines);
+        }
         let mut broken = Vec::new();
         let mut show = |finding: &contract::Finding| match &finding.outcome {
             contract::Outcome::Kept => lines.push(finding.rule.to_string()),
@@ -128,6 +117,115 @@ pub(super) fn try_location(config: &Config, location: &Location) -> Result<Vec<S
     checked.map_err(|failure| of(&failure))
 }
 
+/// The connection for a location that is being set up.
+fn network(location: &Location, cancel: &Cancellation) -> Result<Network, Invalid> {
+    let mut network = Network::start(None, cancel).map_err(|failure| of(&failure))?;
+    // Nobody is at a terminal: the code was typed into the form, if there is one.
+    network.context.ask = None;
+    if location.kind == kinds::MACHINE {
+        let (code, others) = (typed(location, kinds::CODE), network.context.environment.clone());
+        network.context.environment = Arc::new(move |name| {
+            if name == machine::CODE_VARIABLE { code.as_ref().map(|code| code.to_string()) } else { others(name) }
+        });
+    }
+    Ok(network)
+}
+
+/// Why a location was not reached, beside the field that can change that.
+fn not_reached(location: &Location, error: StoreError) -> Invalid {
+    let StoreError::Remote(remote) = &error else { return of(&error.into()) };
+    let (host_key, kind, why) = (remote.host_key.clone(), remote.kind, remote.reason.clone());
+    let mut failure = reason(&Failure::from(error));
+    let mut at = |field: &str, hint: Option<&str>| {
+        failure.message.clone_from(&why);
+        failure.hint = hint.map(str::to_owned).or(failure.hint.take());
+        Some(field.to_owned())
+    };
+    let (mut field, mut offer) = (None, None);
+    match (location.kind.as_str(), host_key) {
+        (kinds::SFTP, Some(HostKey::Unknown(fingerprint))) => {
+            let hint = "compare it with what `ssh-keygen -lf` shows of the key on that machine (in /etc/ssh); trust it \
+                        only if they are the same";
+            field = at(kinds::HOST_KEY, Some(hint));
+            offer = Some(fingerprint);
+        }
+        (kinds::SFTP, Some(HostKey::Wrong)) => field = at(kinds::HOST_KEY, None),
+        (kinds::GDRIVE, _) if kind == Kind::Credentials => field = at(kinds::CLIENT_ID, Some("sign in again")),
+        (kinds::MACHINE, _) if kind == Kind::Credentials => {
+            let hint = "type the code that `haul receive` shows there";
+            field = at(kinds::CODE, typed(location, kinds::CODE).is_none().then_some(hint));
+        }
+        (kinds::MACHINE, _) if matches!(kind, Kind::Transient { .. } | Kind::NotFound | Kind::Invalid) => {
+            field = at("host", None);
+        }
+        _ => {}
+    }
+    Invalid { field, failure, offer }
+}
+
+/// Does what has to be done elsewhere before a location can be written down: pairs with another machine, and asks about
+/// a host's key that nobody knows. A host that is away is no reason not to write it down.
+pub(super) fn prepare(config: &Config, location: &Location) -> Result<(), Invalid> {
+    let (within, must_answer) = match location.kind.as_str() {
+        kinds::MACHINE if location.keeps.is_none() || typed(location, kinds::CODE).is_some() => (SOON, true),
+        kinds::SFTP if typed(location, kinds::HOST_KEY).is_none() => (AT_ONCE, false),
+        _ => return Ok(()),
+    };
+    let (destination, _held) = destination(config, location)?;
+    let network = network(location, &Cancellation::default())?.answering_within(Some(within));
+    match network.try_to_connect(&destination).map_err(|error| not_reached(location, error)) {
+        Err(wrong) if must_answer || wrong.field.as_deref() == Some(kinds::HOST_KEY) => Err(wrong),
+        _ => Ok(()),
+    }
+}
+
+/// What is said of a folder that is on a disk or share of its own.
+fn about_mount(config: &Config, location: &Location, destination: &Destination) -> Option<String> {
+    let (Address::Local(path), kinds::LOCAL) = (&destination.address, location.kind.as_str()) else { return None };
+    if typed(location, kinds::MOUNTED).is_some_and(|said| *said == kinds::NO) {
+        return None;
+    }
+    let point = mounted::own_mount(path, &sources(config))?;
+    let point = engine::shown(point.as_os_str().as_encoded_bytes());
+    Some(format!("{point} is a disk or share of its own: Haul writes there only while it is mounted"))
+}
+
+pub(super) fn sources(config: &Config) -> Vec<PathBuf> {
+    config.jobs().iter().map(|job| job.source.clone()).collect()
+}
+
+/// Whether a folder is written to only while its disk is mounted: what was said of it, as far as there is one.
+fn must_be_mounted(
+    config: &Config,
+    name: &str,
+    location: &Location,
+    path: &Path,
+    sources: &[PathBuf],
+) -> Result<bool, Invalid> {
+    let known = config.destination(name).map(|known| known.common.must_be_mounted);
+    let said = typed(location, kinds::MOUNTED).map(|said| *said == kinds::YES);
+    match (said, known) {
+        (Some(false), _) | (None, Some(false)) => Ok(false),
+        // The disk may be away just now.
+        (_, Some(true)) => Ok(true),
+        (_, None) => Ok(mounted::own_mount(path, sources).is_some()),
+        (Some(true), Some(false)) if mounted::own_mount(path, sources).is_some() => Ok(true),
+        (Some(true), Some(false)) => {
+            let message = "this folder is not on a disk or share of its own, or nothing is mounted there now";
+            Err(invalid(kinds::MOUNTED, message, Some("mount it first")))
+        }
+    }
+}
+
+/// Removes secrets that a killed service was trying.
+pub(super) fn forget_tried(state: &Path) {
+    for entry in fs::read_dir(state).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TRYING) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A directory that holds secrets only as long as they are tried.
 struct Held(PathBuf);
 
@@ -137,29 +235,76 @@ impl Drop for Held {
     }
 }
 
+/// Refuses to send a secret that was typed for one host to another one: whoever means that types it again.
+fn secrets_stay(
+    config: &Config,
+    location: &Location,
+    settings: &[(String, String)],
+    typed: &[(String, Zeroizing<String>)],
+) -> Result<(), Invalid> {
+    let Some(known) = location.keeps.as_ref().and_then(|name| config.destination(name)) else { return Ok(()) };
+    let said = |key: &str| settings.iter().find(|(known, _)| known == key).map(|(_, text)| text.as_str());
+    let is_same = receiver(&known.address.to_string(), known.options.get("endpoint"))
+        == receiver(said("url").unwrap_or_default(), said("endpoint"));
+    let kept = known
+        .options
+        .keys()
+        .find(|key| kinds::is_secret(&location.kind, key) && typed.iter().all(|(typed, _)| typed != key));
+    match kept.and_then(|key| kinds::field_of(&location.kind, key)) {
+        Some(field) if !is_same => {
+            let hint = "enter it again if it is to be sent there";
+            Err(invalid(field, "this was kept for another host", Some(hint)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who gets what is sent to log in: of a bucket the endpoint, else the provider.
+fn receiver(url: &str, endpoint: Option<&str>) -> String {
+    let url = endpoint.unwrap_or(url);
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if endpoint.is_none() && scheme == "s3" { scheme.to_owned() } else { format!("{scheme}://{host}") }
+}
+
 /// A location as a destination, with its secrets in files for now.
 fn destination(config: &Config, location: &Location) -> Result<(Destination, Option<Held>), Invalid> {
     if location.kind == kinds::EXISTING {
         let name = location.fields.first().map(|(_, text)| text.to_string()).unwrap_or_default();
+        if config.destination(&name).is_none() {
+            return Err(invalid("kind", format!("there is no location {name:?} any more"), None));
+        }
         return crate::destination::resolve(config, &name).map(|found| (found, None)).map_err(|failure| of(&failure));
     }
     let Configured { settings, secrets, .. } =
         kinds::configured(location).map_err(|(field, why)| invalid(&field, why, None))?;
     let url = &settings[0].1;
     let address = Address::parse(url).map_err(|error| of(&error.into()))?;
+    secrets_stay(config, location, &settings, &secrets)?;
+    // As the file means it: beside it.
+    let beside = config.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    let address = match address {
+        Address::Local(path) => Address::Local(beside.join(path)),
+        other => other,
+    };
     if let Address::Local(path) = &address
         && !path.is_dir()
     {
         let hint = "create the folder, or mount the disk or share that it is on";
         return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)));
     }
-    let mut options: BTreeMap<String, String> = settings.into_iter().skip(1).collect();
+    let mut options = known_options(config, location);
+    options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
+    if location.kind == kinds::GDRIVE {
+        sign_in::check(&Options::new(options.clone()))?;
+    }
     let mut held = None;
     for (key, secret) in secrets {
         let directory = if let Some(Held(path)) = &held {
             path.clone()
         } else {
-            let name = format!("trying-{:016x}", u64::from_ne_bytes(random().map_err(|failure| of(&failure))?));
+            let name = format!("{TRYING}{:016x}", u64::from_ne_bytes(random().map_err(|failure| of(&failure))?));
             let path = crate::destination::state_directory().join(name);
             held = Some(Held(path.clone()));
             path
@@ -168,7 +313,8 @@ fn destination(config: &Config, location: &Location) -> Result<(Destination, Opt
         replace_private(&file, secret.as_bytes()).map_err(|error| cannot_write(&file, &error))?;
         options.insert(key, file.to_string_lossy().into_owned());
     }
-    let common = crate::config::Common::default();
+    let known = location.keeps.as_ref().and_then(|name| config.destination(name));
+    let common = known.map(|known| known.common.clone()).unwrap_or_default();
     let typed = address.to_string();
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
 }
@@ -204,9 +350,14 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     if !source.is_absolute() {
         return Err(invalid("source", "give the whole path of the directory, from /", None));
     }
-    if !source.join(".HA_VERSION").is_file() {
-        let hint = "it is the one with configuration.yaml and .HA_VERSION; this program must be allowed to read it";
-        return Err(invalid("source", format!("{} is not a config directory", source.display()), Some(hint)));
+    check_source(source)?;
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let known = Draft::open(path).map_err(|failure| of(&failure))?.config().clone();
+    if let Some(job) = known.jobs().iter().find(|job| real(&job.source) == real(source)) {
+        // Pressing the button twice makes one of it.
+        let hint = "add another location to it, or change it, in Settings";
+        let message = format!("the automatic backup {:?} has this directory already", job.name);
+        return Err(invalid("source", message, Some(hint)));
     }
     if !wanted.schedule.trim().is_empty() {
         Schedule::parse(&wanted.schedule).map_err(|why| invalid("schedule", why, None))?;
@@ -214,82 +365,170 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     if wanted.keep == Some(0) {
         return Err(invalid("keep", "keep at least one backup, or leave it empty to keep all", None));
     }
-    let key = match &wanted.encryption {
-        Encryption::Nothing => None,
-        Encryption::NewKey => Some(new_key().map_err(|failure| of(&failure))?),
-        Encryption::Key(key) if key.trim().is_empty() => {
-            return Err(invalid("key", "enter the key, or choose another way", None));
-        }
-        Encryption::Key(key) if key.contains(char::is_control) => {
-            return Err(invalid("key", "the key must be one line", None));
-        }
-        Encryption::Key(key) => Some(key.clone()),
-    };
+    let key = encrypted(&wanted.encryption)?;
     let mut draft = Draft::open(path).map_err(|failure| of(&failure))?;
     let config = draft.config().clone();
-    let (_tried, _held) = destination(&config, &wanted.location)?;
-    let directory = draft.directory().join(SECRETS);
-    let mut written = Written(Vec::new());
+    let mut written = Written::default();
     let destination = if wanted.location.kind == kinds::EXISTING {
+        let (_found, _held) = destination(&config, &wanted.location)?;
         wanted.location.fields.first().map(|(_, text)| text.to_string()).unwrap_or_default()
     } else {
-        let Configured { name, mut settings, secrets } =
+        let Configured { name, settings, .. } =
             kinds::configured(&wanted.location).map_err(|(field, why)| invalid(&field, why, None))?;
-        let name = free_name(&name, |name| config.destination(name).is_some());
-        for (key, secret) in secrets {
-            let file = format!("{name}-{}", key.trim_end_matches("_file").replace('_', "-"));
-            written.keep(&directory, &file, &secret)?;
-            settings.push((key, format!("{SECRETS}/{file}")));
+        let is_within =
+            |(key, text): &(String, String)| key == "url" && real(Path::new(text)).starts_with(real(source));
+        if wanted.location.kind == kinds::LOCAL && settings.iter().any(is_within) {
+            let hint = "a disk of its own, or a share of your NAS, is still there when Home Assistant's disk is not";
+            return Err(invalid("path", "this folder is in the config directory itself", Some(hint)));
         }
-        draft.add_destination(&name, &settings);
+        let name = free_name(&name, |name| config.destination(name).is_some());
+        let mut sources = sources(&config);
+        sources.push(source.to_owned());
+        set_location(&mut draft, &config, &name, &wanted.location, &sources, &mut written)?;
         name
     };
     let job = free_name("home", |name| config.jobs().iter().any(|job| job.name == name));
-    let password_file = key
-        .as_ref()
-        .map(|key| {
-            let file = format!("{job}-key");
-            written.keep(&directory, &file, key).map(|()| format!("{SECRETS}/{file}"))
-        })
-        .transpose()?;
-    draft.add_job(
-        &job,
-        &NewJob {
-            source: &source.to_string_lossy(),
-            schedule: wanted.schedule.trim(),
-            destinations: &[&destination],
-            password_file: password_file.as_deref(),
-            keep: wanted.keep,
-            rehearse: Some("weekly"),
-        },
-    );
+    let password_file = key.as_ref().map(|key| keep_key(&draft, &job, key, &mut written)).transpose()?;
+    let schedule = wanted.schedule.trim();
+    let settings = JobSettings {
+        source: source.to_string_lossy().into_owned(),
+        schedule: (!schedule.is_empty()).then(|| schedule.to_owned()).into_iter().collect(),
+        destinations: vec![destination],
+        keep: Keep { last: wanted.keep, ..Keep::default() },
+        password_file,
+        rehearse: Some("weekly".to_owned()),
+        ..JobSettings::default()
+    };
+    draft.set_job(&job, &settings);
     let config = draft.save().map_err(|failure| of(&failure))?;
-    written.0.clear();
+    written.stay();
     Ok((Established { job, key }, config))
 }
 
-/// Files that go again unless everything is written.
-struct Written(Vec<PathBuf>);
+/// Whether this is a config directory; if not, which one may be meant.
+fn check_source(source: &Path) -> Result<(), Invalid> {
+    if source.join(".HA_VERSION").is_file() {
+        return Ok(());
+    }
+    let shown = source.display();
+    let entries = match fs::read_dir(source) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let hint = "it is the one with configuration.yaml and .HA_VERSION; this program must be allowed to read it";
+            let why = engine::plain_reason(&error);
+            return Err(invalid("source", format!("{shown} can't be read: {why}"), Some(hint)));
+        }
+    };
+    let within = entries.flatten().map(|entry| entry.path()).find(|path| path.join(".HA_VERSION").is_file());
+    let hint = match within {
+        Some(within) => format!("did you mean {}?", within.display()),
+        None => "it is the one with configuration.yaml and .HA_VERSION".to_owned(),
+    };
+    Err(invalid("source", format!("{shown} is not a config directory: it has no .HA_VERSION"), Some(&hint)))
+}
+
+/// The key that backups get, if they get one.
+pub(super) fn encrypted(encryption: &Encryption) -> Result<Option<Zeroizing<String>>, Invalid> {
+    match encryption {
+        Encryption::Nothing => Ok(None),
+        Encryption::NewKey => new_key().map(Some).map_err(|failure| of(&failure)),
+        Encryption::Key(key) if key.trim().is_empty() => {
+            Err(invalid("key", "enter the key, or choose another way", None))
+        }
+        Encryption::Key(key) if key.contains(char::is_control) => Err(invalid("key", "the key must be one line", None)),
+        Encryption::Key(key) => Ok(Some(key.clone())),
+    }
+}
+
+/// A file of its own for each key: older backups need theirs.
+pub(super) fn keep_key(draft: &Draft, job: &str, key: &str, written: &mut Written) -> Result<String, Invalid> {
+    let directory = draft.directory().join(SECRETS);
+    let file = written.keep(&directory, &format!("{job}-key"), key)?;
+    Ok(format!("{SECRETS}/{file}"))
+}
+
+/// Writes a location down, and its secrets into files of their own.
+pub(super) fn set_location(
+    draft: &mut Draft,
+    config: &Config,
+    name: &str,
+    location: &Location,
+    sources: &[PathBuf],
+    written: &mut Written,
+) -> Result<(), Invalid> {
+    let kinds::Configured { mut settings, secrets, .. } =
+        kinds::configured(location).map_err(|(field, why)| invalid(&field, why, None))?;
+    // What was there is looked for, so that nothing is saved that can't be.
+    let (found, _held) = destination(config, location)?;
+    if let (Address::Local(path), kinds::LOCAL) = (&found.address, location.kind.as_str()) {
+        settings.retain(|(key, _)| key != kinds::MOUNTED);
+        if must_be_mounted(config, name, location, path, sources)? {
+            settings.push((kinds::MOUNTED.to_owned(), kinds::YES.to_owned()));
+        }
+    }
+    let directory = draft.directory().join(SECRETS);
+    for (key, secret) in secrets {
+        let wanted = format!("{name}-{}", key.trim_end_matches("_file").replace('_', "-"));
+        let file = written.keep(&directory, &wanted, &secret)?;
+        // The one before is of no more use, if it is ours.
+        let before = draft.destination(name).into_iter().find(|(known, _)| *known == key);
+        if let Some((_, before)) = before.filter(|(_, path)| path.starts_with(&format!("{SECRETS}/{name}-"))) {
+            written.replaces(draft.directory().join(before));
+        }
+        settings.push((key, format!("{SECRETS}/{file}")));
+    }
+    let mut others = kinds::keys(&location.kind);
+    others.retain(|key| location.keeps.is_none() || !kinds::is_secret(&location.kind, key));
+    draft.set_destination(name, &settings, &others);
+    Ok(())
+}
+
+/// Files that go again unless everything is written; those that they replace go then.
+#[derive(Default)]
+pub(super) struct Written {
+    new: Vec<PathBuf>,
+    old: Vec<PathBuf>,
+}
 
 impl Written {
-    fn keep(&mut self, directory: &Path, name: &str, secret: &str) -> Result<(), Invalid> {
-        let path = directory.join(name);
-        let write = || {
+    /// Under this name, or one like it: a file that is there belongs to something else, perhaps to an earlier set-up.
+    pub(super) fn keep(&mut self, directory: &Path, name: &str, secret: &str) -> Result<String, Invalid> {
+        let create = |path: &Path| {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            // One that is there belongs to something else.
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            std::io::Write::write_all(&mut file, secret.as_bytes())?;
-            file.sync_all()
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
         };
-        write().map_err(|error| cannot_write(&path, &error))?;
-        self.0.push(path);
-        Ok(())
+        let mut number = 1;
+        loop {
+            let file = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            let path = directory.join(&file);
+            match create(&path) {
+                Ok(mut open) => {
+                    self.new.push(path.clone());
+                    std::io::Write::write_all(&mut open, secret.as_bytes())
+                        .and_then(|()| open.sync_all())
+                        .map_err(|error| cannot_write(&path, &error))?;
+                    return Ok(file);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(cannot_write(&path, &error)),
+            }
+        }
+    }
+
+    /// This one is of no use once everything is written.
+    pub(super) fn replaces(&mut self, path: PathBuf) {
+        self.old.push(path);
+    }
+
+    /// Everything is written.
+    pub(super) fn stay(&mut self) {
+        self.new = std::mem::take(&mut self.old);
     }
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
-        for path in &self.0 {
+        for path in &self.new {
             let _ = fs::remove_file(path);
         }
     }
@@ -299,4 +538,37 @@ fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let names = std::iter::once(wanted.to_owned()).chain((2..).map(|number: u32| format!("{wanted}{number}")));
     let mut names = names.skip_while(|name| is_taken(name));
     names.next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_left_over_is_in_nobody_s_way_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join("secrets").join(name);
+        fs::create_dir(directory.path().join("secrets")).unwrap();
+        fs::write(at("home-key"), "an older one").unwrap();
+        {
+            let mut written = Written::default();
+            let name = written.keep(&directory.path().join("secrets"), "home-key", "new").unwrap();
+            assert_eq!((name.as_str(), fs::read_to_string(at("home-key-2")).unwrap().as_str()), ("home-key-2", "new"));
+        }
+        assert!(!at("home-key-2").exists(), "not everything was written");
+        assert_eq!(fs::read_to_string(at("home-key")).unwrap(), "an older one");
+    }
+
+    #[test]
+    fn secrets_that_a_killed_service_was_trying_go() {
+        let state = tempfile::tempdir().unwrap();
+        let at = |name: &str| state.path().join(name);
+        for name in ["trying-00ff", "rehearse"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("password"), "secret").unwrap();
+        }
+        forget_tried(state.path());
+        assert!(!at("trying-00ff").exists() && at("rehearse/password").exists());
+    }
 }

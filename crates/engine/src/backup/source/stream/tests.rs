@@ -20,6 +20,8 @@ struct Told {
     /// Asking for holes, or for the state, fails with this number.
     no_holes: Option<i32>,
     no_state: Option<i32>,
+    /// The next so many looks at the state show this length.
+    late: std::cell::Cell<Option<(u32, u64)>>,
     reads: u64,
 }
 
@@ -35,6 +37,7 @@ impl Told {
             interruptions: 0,
             no_holes: None,
             no_state: None,
+            late: std::cell::Cell::new(None),
             reads: 0,
         }
     }
@@ -89,10 +92,14 @@ impl Live for Told {
     }
 
     fn state(&self) -> io::Result<(u64, Modified)> {
-        self.no_state.map_or_else(
-            || Ok((self.content.len() as u64, self.modified)),
-            |error| Err(io::Error::from_raw_os_error(error)),
-        )
+        let shown = match self.late.get() {
+            Some((left, length)) if left > 0 => {
+                self.late.set(Some((left - 1, length)));
+                length
+            }
+            _ => self.content.len() as u64,
+        };
+        self.no_state.map_or_else(|| Ok((shown, self.modified)), |error| Err(io::Error::from_raw_os_error(error)))
     }
 }
 
@@ -156,6 +163,19 @@ fn every_call_times_what_may_come_of_it() {
         let mut stream = Stream::of(Told::new(TEXT), 12, (1, 1), false);
         change(&mut stream.file);
         assert_eq!(read(&mut stream), (bytes.to_vec(), trouble), "{what}");
+    }
+}
+
+#[test]
+fn a_length_that_shows_later_than_the_time_is_waited_for() {
+    for (looks, trouble) in [(1, None), (3, None), (100, Some(Trouble::Torn))] {
+        let mut stream = Stream::of(Told::new(TEXT), 12, (1, 1), false);
+        let mut buffer = [0; 12];
+        assert_eq!(stream.read(&mut buffer), Ok(12));
+        stream.file.content.extend(b" and more");
+        stream.file.modified = (2, 2);
+        stream.file.late.set(Some((looks, 12)));
+        assert_eq!(stream.changed(), trouble, "{looks}");
     }
 }
 

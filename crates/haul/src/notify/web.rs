@@ -1,0 +1,163 @@
+//! Channels that are reached by HTTP: ntfy, webhooks, Home Assistant, pings.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use keeper::{
+    notices::Notice,
+    status::{Failure as Reason, Level},
+};
+use reqwest::{RequestBuilder, StatusCode, Url, header::LOCATION};
+use serde_json::{Value, json};
+use store::Cancellation;
+
+use super::{TIME_LIMIT, body, innermost, is_loud, secret};
+use crate::{destination::Network, failure::reason};
+
+/// An address, and what it wants to see. The address may be a secret itself: only its host is ever shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) url: Url,
+    /// Sent as `Authorization: Bearer`.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Site {
+    /// Publishes to a topic: the last part of the address.
+    pub(super) fn ntfy(&self, notice: &Notice, now: Timestamp, cancel: &Cancellation) -> Result<(), Reason> {
+        let mut root = self.url.clone();
+        let topic = root.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
+        if let Ok(mut parts) = root.path_segments_mut() {
+            parts.pop();
+        }
+        let (priority, tag) = match notice.level() {
+            _ if is_loud(notice) => (4, "rotating_light"),
+            Level::Warning => (3, "warning"),
+            _ => (3, "white_check_mark"),
+        };
+        let message = json!({
+            "topic": topic,
+            "title": notice.title(),
+            "message": body(notice, now),
+            "priority": priority,
+            "tags": [tag],
+        });
+        self.post(root, Some(&message), "", cancel)
+    }
+
+    /// Posts a document.
+    pub(super) fn webhook(&self, document: &Value, cancel: &Cancellation) -> Result<(), Reason> {
+        self.post(self.url.clone(), Some(document), "", cancel)
+    }
+
+    /// Calls a service of Home Assistant. Its notifications are of a problem as long as that exists.
+    pub(super) fn home_assistant(
+        &self,
+        service: Option<&str>,
+        notice: &Notice,
+        now: Timestamp,
+        cancel: &Cancellation,
+    ) -> Result<(), Reason> {
+        let key = notice.problem().map_or_else(|| notice.kind(), |problem| &problem.key);
+        let id = id(key);
+        let (title, message) = (notice.title(), body(notice, now));
+        let (service, data) = match service {
+            Some(service) => {
+                (service.replace('.', "/"), json!({ "title": title, "message": message, "data": { "tag": id } }))
+            }
+            None if matches!(notice, Notice::Over(_)) => {
+                ("persistent_notification/dismiss".to_owned(), json!({ "notification_id": id }))
+            }
+            None => (
+                "persistent_notification/create".to_owned(),
+                json!({ "notification_id": id, "title": title, "message": message }),
+            ),
+        };
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/api/services/{service}", self.url.path().trim_end_matches('/')));
+        self.post(url, Some(&data), "", cancel)
+    }
+
+    /// Calls an address with this after its path.
+    pub(super) fn ping(&self, after: &str, text: &str, cancel: &Cancellation) -> Result<(), Reason> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{after}", self.url.path().trim_end_matches('/')));
+        self.post(url, None, text, cancel)
+    }
+
+    fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    fn post(&self, url: Url, document: Option<&Value>, text: &str, cancel: &Cancellation) -> Result<(), Reason> {
+        let network = Network::start(None, cancel).map_err(|failure| reason(&failure))?;
+        let request = network.context.http.post(url).timeout(TIME_LIMIT);
+        let request = match document {
+            Some(document) => request.json(document),
+            None => request.body(text.to_owned()),
+        };
+        let request = match &self.token_file {
+            Some(path) => request.bearer_auth(secret(path)?.expose()),
+            None => request,
+        };
+        network.bridge.wait(self.send(request))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(), Reason> {
+        let host = self.host();
+        let answer = request.send().await.map_err(|error| {
+            let why = if error.is_timeout() {
+                format!("it did not answer within {} s", TIME_LIMIT.as_secs())
+            } else {
+                innermost(&error)
+            };
+            Reason {
+                message: format!("{host} can't be reached: {why}"),
+                hint: Some("check the address, and whether this machine reaches it".to_owned()),
+                passes: true,
+            }
+        })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let hint = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the token in token_file".to_owned(),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "check the address".to_owned(),
+            status if status.is_redirection() => {
+                let to = answer.headers().get(LOCATION).and_then(|to| Url::parse(to.to_str().ok()?).ok());
+                let to = to.map(|to| format!("{}://{}", to.scheme(), to.host_str().unwrap_or_default()));
+                format!("use the address that it names instead{}", to.map_or_else(String::new, |to| format!(": {to}")))
+            }
+            _ => "Haul tries again later".to_owned(),
+        };
+        Err(Reason { message: format!("{host} answered {status}"), hint: Some(hint), passes: true })
+    }
+}
+
+/// What Home Assistant calls the notification of a problem: different for different problems, whatever jobs are called.
+fn id(key: &str) -> String {
+    let (kind, of) = key.split_once(':').unwrap_or((key, ""));
+    let plain = |c: char| match c {
+        'a'..='z' | '0'..='9' => c.to_string(),
+        _ if u32::from(c) < 0x100 => format!("_{:02x}", u32::from(c)),
+        _ => format!("_u{:06x}", u32::from(c)),
+    };
+    let of: String = of.chars().map(plain).collect();
+    let kind = kind.replace('-', "_");
+    if of.is_empty() { format!("haul_{kind}") } else { format!("haul_{kind}_{of}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn two_problems_never_have_one_notification() {
+        let keys =
+            ["blocked:x-y:nas", "blocked:x_y:nas", "blocked:x:y:nas", "blocked:X-y:nas", "blocked:xʚ:nas", "state"];
+        let mut ids: Vec<String> = keys.map(super::id).to_vec();
+        assert_eq!(super::id("backup-failed:home"), "haul_backup_failed_home");
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), keys.len());
+    }
+}

@@ -1,0 +1,189 @@
+//! Signing in where a password is not enough: a person types a code at the provider, and the service waits for that.
+//! There is one sign-in at a time, and every page shows it: a tab that is closed loses nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use keeper::{
+    service::{Order, Service},
+    status::Level,
+};
+use store::{
+    Cancellation, Options, Secret,
+    gdrive::{
+        self, Settings,
+        auth::{DeviceCode, HOW_TO_GET_A_CLIENT, TokenFile},
+    },
+};
+use web::backend::{Invalid, Location, SignIn};
+
+use super::{
+    kinds,
+    typed::{invalid, known_options, of, typed},
+};
+use crate::{config::Config, destination::Network, failure::Failure, serve::doing::reason, text};
+
+const PLACE: &str = "Google Drive";
+/// What a user can do who has no client.
+const NEEDED: &str = "the words beside the field say how to make one, once";
+const THREAD: &str = "haul-sign-in";
+
+/// The sign-in that waits or has ended.
+pub(in crate::serve) struct SigningIn {
+    current: Mutex<Option<Current>>,
+    /// Who begins one takes turns, and does not hold up who looks.
+    beginning: Mutex<()>,
+    service: Arc<Service>,
+}
+
+struct Current {
+    /// Where it will be kept, and in whose name.
+    of: (std::path::PathBuf, Option<String>),
+    cancel: Cancellation,
+    state: SignIn,
+}
+
+impl SigningIn {
+    pub(in crate::serve) fn new(service: &Arc<Service>) -> Arc<Self> {
+        Arc::new(Self { current: Mutex::default(), beginning: Mutex::default(), service: Arc::clone(service) })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands.
+    pub(super) fn state(&self) -> Option<SignIn> {
+        self.current().as_ref().map(|current| current.state.clone())
+    }
+
+    /// Ends it, and forgets how it ended.
+    pub(super) fn end(&self) {
+        if let Some(current) = self.current().take() {
+            current.cancel.cancel();
+        }
+        self.service.show_anew();
+    }
+
+    /// Forgets one that has ended.
+    pub(super) fn forget(&self) {
+        self.current().take_if(|current| !matches!(current.state, SignIn::Waiting { .. }));
+    }
+
+    /// Begins one.
+    pub(super) fn begin(self: &Arc<Self>, config: &Config, location: &Location) -> Result<SignIn, Invalid> {
+        if location.kind != kinds::GDRIVE {
+            return Err(invalid("kind", "nobody has to sign in for a location of this kind", None));
+        }
+        let _turn = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let cancel = Cancellation::default();
+        let network = Network::start(None, &cancel).map_err(|failure| of(&failure))?;
+        let settings = settings(config, location, &network)?;
+        let is_for = (settings.token_file.clone(), settings.client_id.clone());
+        match &*self.current() {
+            Some(Current { of, state, .. }) if matches!(state, SignIn::Waiting { .. }) => {
+                if *of == is_for {
+                    return Ok(state.clone());
+                }
+                let hint = "finish or cancel that one first";
+                return Err(invalid(kinds::CLIENT_ID, "another sign-in waits for its code", Some(hint)));
+            }
+            _ => {}
+        }
+        let asking = gdrive::auth::SignIn::new(&settings, &network.context).map_err(refused)?;
+        let code = network.bridge.wait(asking.start()).map_err(refused)?;
+        let until = Timestamp::now().saturating_add(code.expires).unwrap_or(Timestamp::MAX);
+        let state = SignIn::Waiting { address: code.verification_url.clone(), code: code.user_code.clone(), until };
+        *self.current() = Some(Current { of: is_for, cancel: cancel.clone(), state: state.clone() });
+        let signing = Arc::clone(self);
+        let wait = move || signing.wait(&asking, &code, &settings, &network);
+        if let Err(error) = std::thread::Builder::new().name(THREAD.to_owned()).spawn(wait) {
+            self.end();
+            let why = format!("can't start a thread: {}", engine::plain_reason(&error));
+            return Err(of(&Failure::new(crate::failure::FAILED, why)));
+        }
+        self.service.show_anew();
+        Ok(state)
+    }
+
+    /// Waits for the person, keeps what the provider gives, and says whose it is.
+    fn wait(&self, asking: &gdrive::auth::SignIn, code: &DeviceCode, settings: &Settings, network: &Network) {
+        let cancel = &network.context.cancel;
+        let granted = network.bridge.wait(asking.wait(code)).map_err(Failure::from);
+        let kept = {
+            // Who cancels at this moment cancels before, or after it is kept.
+            let _current = self.current();
+            if cancel.is_cancelled() {
+                return;
+            }
+            granted.and_then(|grant| Ok(TokenFile::new(&settings.token_file).save(&grant)?))
+        };
+        let signed_in = kept.and_then(|()| Ok(network.bridge.wait(gdrive::account(settings, &network.context))?));
+        let state = match signed_in {
+            Ok(account) => {
+                let name = account.name.map_or_else(String::new, |name| format!(" of {}", text::sanitize(&name)));
+                let free = account.free.map_or_else(String::new, |free| format!(", {} free", text::bytes(free)));
+                let message = format!("signed in to {PLACE}{name}{free}");
+                self.service.happened(Level::Ok, "sign-in", &message, Timestamp::now());
+                // What waited for it goes on.
+                let _ = self.service.order(Order::Sync, Timestamp::now());
+                SignIn::Done { message }
+            }
+            Err(failure) => {
+                let failure = reason(&failure);
+                SignIn::Failed { message: failure.message, hint: failure.hint.map(on_the_page) }
+            }
+        };
+        if let Some(current) = self.current().as_mut().filter(|_| !cancel.is_cancelled()) {
+            current.state = state;
+        }
+        self.service.show_anew();
+    }
+}
+
+/// What is known of a location, under what was typed.
+fn settings(config: &Config, location: &Location, network: &Network) -> Result<Settings, Invalid> {
+    let options = Options::new(known_options(config, location));
+    let mut settings = Settings::new(PLACE, &options, &network.context).map_err(|error| of(&Failure::from(error)))?;
+    match (typed(location, kinds::CLIENT_ID), typed(location, kinds::CLIENT_SECRET)) {
+        (Some(_), None) => return Err(invalid(kinds::CLIENT_SECRET, "the client's secret is missing", Some(NEEDED))),
+        (None, Some(_)) => return Err(invalid(kinds::CLIENT_ID, "the client's ID is missing", Some(NEEDED))),
+        (Some(id), Some(secret)) => {
+            settings.client_id = Some(id.to_string());
+            settings.client_secret = Some(Secret::new(secret.as_str()));
+        }
+        (None, None) if settings.client_id.is_none() && !is_signed_in(&settings) => {
+            let message = "signing in needs a client ID of your own";
+            return Err(invalid(kinds::CLIENT_ID, message, Some(NEEDED)));
+        }
+        (None, None) => {}
+    }
+    Ok(settings)
+}
+
+fn is_signed_in(settings: &Settings) -> bool {
+    TokenFile::new(&settings.token_file).load().is_ok_and(|grant| grant.is_some())
+}
+
+/// Refuses a Drive that nobody has signed in to.
+pub(super) fn check(options: &Options) -> Result<(), Invalid> {
+    let network = Network::start(None, &Cancellation::default()).map_err(|failure| of(&failure))?;
+    let settings = Settings::new(PLACE, options, &network.context).map_err(|error| of(&Failure::from(error)))?;
+    if is_signed_in(&settings) {
+        return Ok(());
+    }
+    Err(invalid(kinds::CLIENT_ID, "nobody has signed in to Google on this machine yet", Some("sign in first")))
+}
+
+/// What the provider says against it concerns the client.
+fn refused(error: store::StoreError) -> Invalid {
+    let field = (!error.is_transient()).then(|| kinds::CLIENT_ID.to_owned());
+    let failure = reason(&error.into());
+    let hint = failure.hint.map(on_the_page);
+    Invalid { field, failure: keeper::status::Failure { hint, ..failure }, offer: None }
+}
+
+/// Advice that names no command.
+fn on_the_page(hint: String) -> String {
+    if hint == HOW_TO_GET_A_CLIENT { NEEDED.to_owned() } else { hint }
+}

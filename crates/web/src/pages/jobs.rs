@@ -1,0 +1,342 @@
+//! A job's form: added, changed, removed.
+
+use std::{ops::Deref, sync::Arc};
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::StatusCode;
+
+use super::{
+    Answer, Frame, Service,
+    forms::{Typed, encryption, wrong},
+    orders::said,
+    redirect, show, view,
+};
+use crate::{
+    backend::{
+        AtSettings, Backend, Change, Choices, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep,
+        What,
+    },
+    fields::{Fields, segment},
+    refusal::Refusal,
+    shared::{Asked, Shared},
+};
+
+/// Rules of what is kept, and their words.
+pub(crate) const RULES: &[(&str, &str)] = &[
+    ("last", "The newest"),
+    ("daily", "One a day, days"),
+    ("weekly", "One a week, weeks"),
+    ("monthly", "One a month, months"),
+    ("yearly", "One a year, years"),
+    ("within", "All of the last, as 7d"),
+];
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct Form {
+    frame: Frame,
+    /// Nothing: a new one.
+    name: Option<String>,
+    version: String,
+    places: Vec<ConfiguredLocation>,
+    /// The visitor may say which commands are run.
+    commands: bool,
+    typed: Typed,
+}
+
+impl Deref for Form {
+    type Target = Typed;
+
+    fn deref(&self) -> &Typed {
+        &self.typed
+    }
+}
+
+impl Form {
+    fn action(&self) -> String {
+        let named = self.name.as_ref().map(|name| format!("/settings/jobs/{}", segment(name)));
+        named.unwrap_or_else(|| "/settings/job".to_owned())
+    }
+
+    /// The name of a field about one location.
+    fn at(place: &str, key: &str) -> String {
+        at(place, key)
+    }
+
+    /// Whether something differs at a location.
+    fn differs(&self, place: &str) -> bool {
+        let about = at(place, "");
+        let is_wrong = self.wrong.as_ref().and_then(|wrong| wrong.field.as_deref());
+        self.fields.iter().any(|(name, value)| name.starts_with(&about) && !value.trim().is_empty())
+            || is_wrong.is_some_and(|field| field.starts_with(&about))
+    }
+
+    fn first_encryption(&self) -> &'static str {
+        if self.name.is_some() { "keep" } else { "new" }
+    }
+
+    fn wrong_at_all(&self) -> Option<&Invalid> {
+        let rules = RULES.iter().map(|(rule, _)| *rule);
+        let others = [
+            "name",
+            "source",
+            "destinations",
+            "limit",
+            "hours",
+            "schedule",
+            "rehearse",
+            "verify_every",
+            "verify_by",
+            "key",
+        ];
+        let commands: &[&str] = if self.commands { &["before", "after", "hook_timeout", "boot"] } else { &[] };
+        let shown: Vec<&str> = others.into_iter().chain(rules).chain(commands.iter().copied()).collect();
+        let is_at = |wrong: &&Invalid| {
+            let field = wrong.field.as_deref().unwrap_or_default();
+            self.places.iter().any(|place| field.starts_with(&at(&place.name, "")))
+        };
+        self.wrong_beside(&shown).filter(|wrong| !is_at(wrong))
+    }
+}
+
+/// The name of a field about one location.
+fn at(place: &str, key: &str) -> String {
+    format!("at.{place}.{key}")
+}
+
+/// What the page asks before it shows or does something.
+pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refusal> {
+    shared.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
+}
+
+fn page(
+    asked: &Asked,
+    configured: Configured,
+    name: Option<String>,
+    fields: Fields,
+    wrong: Option<Invalid>,
+) -> Response {
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let typed = Typed { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None };
+    let commands = asked.visitor.may_set_commands();
+    let title = name.clone().unwrap_or_else(|| "New automatic backup".to_owned());
+    let frame = Frame::new(asked, title, "settings");
+    let (version, places) = (configured.version, configured.locations);
+    let mut page = show(&Form { frame, name, version, places, commands, typed });
+    *page.status_mut() = status;
+    page
+}
+
+pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
+    let configured = configured(&shared).await?;
+    // What the first one has is likely, the places too.
+    let first = configured.jobs.first().map(|job| job.settings.source.clone()).unwrap_or_default();
+    let mut fields = vec![
+        ("source", first),
+        ("schedule", "daily 04:45".to_owned()),
+        ("last", "3".to_owned()),
+        ("daily", "7".to_owned()),
+        ("weekly", "4".to_owned()),
+        ("rehearse", "weekly".to_owned()),
+        ("encryption", "new".to_owned()),
+    ];
+    // Two jobs of one Home Assistant must not share a place.
+    if configured.jobs.is_empty() {
+        fields.extend(configured.locations.iter().map(|place| ("destinations", place.name.clone())));
+    }
+    Ok(page(&asked, configured, None, Fields::of(fields), None))
+}
+
+pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
+    let configured = configured(&shared).await?;
+    let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let fields = filled(&job.settings);
+    Ok(page(&asked, configured, Some(name), fields, None))
+}
+
+/// What can differ at one location, besides what is kept.
+const POLICY: &[&str] = &["verify_every", "verify_by", "limit", "hours"];
+
+/// The form as the configuration file has it.
+fn filled(settings: &JobSettings) -> Fields {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut fields = vec![
+        ("source".to_owned(), settings.source.clone()),
+        ("password_file".to_owned(), text(&settings.password_file)),
+        ("rehearse".to_owned(), text(&settings.rehearse)),
+        ("before".to_owned(), text(&settings.before)),
+        ("after".to_owned(), text(&settings.after)),
+        ("hook_timeout".to_owned(), text(&settings.hook_timeout)),
+        ("boot".to_owned(), text(&settings.boot)),
+        ("encryption".to_owned(), "keep".to_owned()),
+    ];
+    let JobSettings { schedule, keep, verify_every, verify_by, limit, hours, .. } = settings.clone();
+    let all = AtSettings { schedule, keep, verify_every, verify_by, limit, hours };
+    fields.extend(filled_policy(&all, str::to_owned));
+    for (place, differs) in &settings.at {
+        fields.extend(filled_policy(differs, |key| at(place, key)));
+    }
+    fields.extend(settings.destinations.iter().map(|name| ("destinations".to_owned(), name.clone())));
+    Fields::of(fields)
+}
+
+/// What may be said of all locations, and of one. `named` gives the fields' names.
+fn filled_policy(policy: &AtSettings, named: impl Fn(&str) -> String) -> Vec<(String, String)> {
+    let count = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let keep = &policy.keep;
+    let counts = [keep.last, keep.daily, keep.weekly, keep.monthly, keep.yearly].map(count);
+    let rules = RULES.iter().map(|(rule, _)| *rule).zip(counts.into_iter().chain([text(&keep.within)]));
+    let texts = [&policy.verify_every, &policy.verify_by, &policy.limit, &policy.hours].map(text);
+    let fields = rules.chain(POLICY.iter().copied().zip(texts)).chain([("schedule", policy.schedule.join("\n"))]);
+    fields.map(|(key, text)| (named(key), text)).collect()
+}
+
+/// What was filled in of the same.
+fn policy(form: &Fields, named: impl Fn(&str) -> String) -> Result<AtSettings, Invalid> {
+    let text = |key: &str| text(form, &named(key));
+    let count = |key: &str| {
+        let number = text(key).map(|text| text.parse::<u32>()).transpose();
+        number.map_err(|_| wrong(&named(key), "Write a whole number, or nothing."))
+    };
+    let lines = form.text(&named("schedule")).lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(AtSettings {
+        schedule: lines.map(str::to_owned).collect(),
+        keep: Keep {
+            last: count("last")?,
+            daily: count("daily")?,
+            weekly: count("weekly")?,
+            monthly: count("monthly")?,
+            yearly: count("yearly")?,
+            within: text("within"),
+        },
+        verify_every: text("verify_every"),
+        verify_by: text("verify_by"),
+        limit: text("limit"),
+        hours: text("hours"),
+    })
+}
+
+fn text(form: &Fields, name: &str) -> Option<String> {
+    form.get(name).map(|text| text.trim().replace("\r\n", "\n")).filter(|text| !text.is_empty())
+}
+
+/// What was filled in. What the form does not show is as `before`.
+fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool) -> Result<JobSettings, Invalid> {
+    let source = text(form, "source").ok_or_else(|| wrong("source", "Say which directory is to be backed up."))?;
+    let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(form, str::to_owned)?;
+    let chosen = form.iter().filter(|(name, _)| *name == "destinations");
+    let destinations: Vec<String> = chosen.map(|(_, name)| name.to_owned()).collect();
+    let mut differs = std::collections::BTreeMap::new();
+    for name in &destinations {
+        differs.insert(name.clone(), policy(form, |key| at(name, key))?);
+    }
+    differs.retain(|_, policy| *policy != AtSettings::default());
+    // A command is the same if only blanks around it differ, which a form loses.
+    let command = |name: &str, before: &Option<String>| match text(form, name) {
+        _ if !may_set_commands => before.clone(),
+        Some(text) if before.as_ref().is_some_and(|before| before.trim() == text) => before.clone(),
+        new => new,
+    };
+    Ok(JobSettings {
+        source,
+        schedule,
+        destinations,
+        keep,
+        password_file: text(form, "password_file"),
+        earlier_password_files: before.earlier_password_files.clone(),
+        verify_every,
+        verify_by,
+        rehearse: text(form, "rehearse"),
+        limit,
+        hours,
+        at: differs,
+        before: command("before", &before.before),
+        after: command("after", &before.after),
+        hook_timeout: command("hook_timeout", &before.hook_timeout),
+        boot: command("boot", &before.boot),
+    })
+}
+
+pub(super) async fn added(State(shared): Service, asked: Asked) -> Answer {
+    save(&shared, &asked, None).await
+}
+
+pub(super) async fn changed(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
+    save(&shared, &asked, Some(name)).await
+}
+
+async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Answer {
+    let name = known.clone().unwrap_or_else(|| asked.form.text("name").trim().to_owned());
+    let before = configured(shared).await?.jobs.into_iter().find(|job| job.name == name);
+    let before = before.map(|job| job.settings).unwrap_or_default();
+    let filled_in = settings(&asked.form, &before, asked.visitor.may_set_commands());
+    let done = match filled_in.and_then(|settings| Ok((settings, encryption(&asked.form)?))) {
+        Ok((settings, encryption)) => {
+            let what =
+                What::Job { name: name.clone(), is_new: known.is_none(), settings: Box::new(settings), encryption };
+            let change = Change { version: asked.form.get("version").map(str::to_owned), what };
+            shared.ask(move |backend| backend.change(&change)).await?
+        }
+        Err(wrong) => Err(wrong),
+    };
+    match done {
+        Ok(Some(key)) => {
+            shared.set_established(Some(Established { job: name, key: Some(key) }));
+            Ok(redirect(asked, "/setup/key"))
+        }
+        Ok(None) => Ok(said(asked, "/settings", "saved")),
+        Err(wrong) => Ok(page(asked, configured(shared).await?, known, asked.form.clone(), Some(wrong))),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "remove.html")]
+pub(super) struct Remove {
+    pub(super) frame: Frame,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) action: String,
+    pub(super) lines: Vec<String>,
+    pub(super) wrong: Option<Invalid>,
+}
+
+fn removal(asked: &Asked, configured: Configured, name: String, wrong: Option<Invalid>) -> Answer {
+    let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let line = format!(
+        "Nothing is backed up, copied, checked or removed for it any more. The backups at {} stay where they are.",
+        job.settings.destinations.join(" and ")
+    );
+    Ok(removing(&Remove {
+        frame: Frame::new(asked, "Remove an automatic backup", "settings"),
+        action: format!("/settings/jobs/{}/remove", segment(&name)),
+        name,
+        version: configured.version,
+        lines: vec![line],
+        wrong,
+    }))
+}
+
+pub(super) fn removing(remove: &Remove) -> Response {
+    let status = if remove.wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let mut page = show(remove);
+    *page.status_mut() = status;
+    page
+}
+
+pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
+    removal(&asked, configured(&shared).await?, name, None)
+}
+
+pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
+    let version = asked.form.get("version").map(str::to_owned);
+    let change = Change { version, what: What::RemoveJob { name: name.clone() } };
+    match shared.ask(move |backend| backend.change(&change)).await? {
+        Ok(_) => Ok(said(&asked, "/settings", "removed")),
+        Err(wrong) => removal(&asked, configured(&shared).await?, name, Some(wrong)),
+    }
+}
