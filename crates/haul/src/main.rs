@@ -13,6 +13,7 @@ mod gentle;
 mod hooks;
 mod init;
 mod listening;
+mod log_lines;
 mod lookups;
 mod migrate;
 mod mounted;

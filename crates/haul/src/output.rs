@@ -19,6 +19,7 @@ use store::Cancellation;
 
 use crate::{
     failure::{FAILED, Failure, INTERRUPTED},
+    log_lines,
     text::sanitize,
 };
 
@@ -115,15 +116,24 @@ pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
         .hint("check whether there is space where it goes")
 }
 
-/// A line of the log, on standard error, with the time in front unless the journal adds it.
+/// A line of the log, on standard error, with the time in front unless the journal adds it; also kept for the page.
 pub(crate) fn log(text: &str) {
+    let (now, text) = (jiff::Zoned::now(), sanitize(text));
     let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        sanitize(text)
+        text.clone()
     } else {
-        format!("{} {}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"), sanitize(text))
+        format!("{} {text}", now.strftime("%Y-%m-%d %H:%M:%S"))
     };
     // A closed standard error is no reason to stop.
     let _ = writeln!(stderr().lock(), "{line}");
+    log_lines::kept().push(now.timestamp(), &text);
+}
+
+/// The same of what only a log is told: a command's user sees it otherwise, or not at all.
+pub(crate) fn log_detail(text: &str) {
+    if IS_LOG.load(Ordering::Relaxed) {
+        log(text);
+    }
 }
 
 /// Set when standard error is a log: everything there has one form.

@@ -67,15 +67,19 @@
 
   if (document.body.hasAttribute('data-inside') && document.querySelector('[data-live]')) {
     const channel = 'BroadcastChannel' in window ? new BroadcastChannel('haul' + base) : null;
-    if (channel) channel.onmessage = refresh;
+    // Only one page shows the log.
+    const heed = (kind) => { if (kind !== 'log' || document.getElementById('log')) refresh(); };
+    if (channel) channel.onmessage = (event) => heed(event.data);
     let heard = 0;
     const listen = () => new Promise((ended) => {
       const stream = new EventSource(base + '/api/v1/stream');
-      stream.addEventListener('change', () => {
-        heard = Date.now();
-        refresh();
-        if (channel) channel.postMessage('change');
-      });
+      for (const kind of ['change', 'log']) {
+        stream.addEventListener(kind, () => {
+          heard = Date.now();
+          heed(kind);
+          if (channel) channel.postMessage(kind);
+        });
+      }
       stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) ended(); };
     });
     const pause = () => new Promise((over) => setTimeout(over, 15000));

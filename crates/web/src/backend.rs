@@ -29,6 +29,10 @@ pub trait Backend: Send + Sync + 'static {
     fn runs(&self, before: Option<i64>, most: usize) -> Vec<RunStatus>;
     /// Its number changes whenever something else would be shown. It ends with the service.
     fn changes(&self) -> watch::Receiver<u64>;
+    /// The last lines of the log, the newest first: at most so many, with higher numbers than `after`.
+    fn log(&self, after: u64, most: usize) -> Vec<LogLine>;
+    /// Changes with every line of the log.
+    fn logged(&self) -> watch::Receiver<u64>;
     /// In Prometheus's text format.
     fn metrics(&self) -> String;
     /// The configuration as text, without a secret.
@@ -169,6 +173,17 @@ pub struct Configuration {
     pub text: String,
     /// Why it is not in force.
     pub problem: Option<String>,
+}
+
+/// A line of the log. No password or key is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LogLine {
+    /// One more than that of the line before.
+    pub number: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What happened; it begins with `warning: ` or `error: ` if it is bad.
+    pub text: String,
 }
 
 /// What a folder of an archive holds.

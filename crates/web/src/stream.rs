@@ -1,5 +1,5 @@
-//! Tells of changes as they happen, and of progress while something runs. Nothing else is sent, except for a sign of
-//! life. Who may no longer know it is told nothing more.
+//! Tells of changes and lines of the log as they come, and of progress while something runs. Nothing else is sent, except
+//! for a sign of life. Who may no longer know it is told nothing more.
 
 use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
@@ -43,9 +43,23 @@ pub(crate) struct Change {
     running: Vec<Running>,
 }
 
-/// Events named `change`
+/// What an event `log` says.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Logged {
+    /// The number of the last line.
+    last: u64,
+}
+
+/// What there is to tell.
+enum News {
+    Change,
+    Log,
+}
+
+/// Events named `change` and `log`
 ///
-/// The first one comes at once. The stream is one of server-sent events; each event's data is a `Change`.
+/// The stream is one of server-sent events. The first one, a `change`, comes at once; its data is a `Change`. The data of a
+/// `log` is the number of the last line of the log, as `{"last": 42}`: `/api/v1/log?after=41` has the line.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "status", responses(
     (status = 200, description = "Server-sent events", body = Change, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
@@ -55,7 +69,8 @@ pub(crate) async fn stream(
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let mut changes = shared.backend.changes();
     changes.mark_changed();
-    let told = Told { shared, headers, trust: asked.visit.trust, changes, is_running: false };
+    let log = shared.backend.logged();
+    let told = Told { shared, headers, trust: asked.visit.trust, changes, log, is_running: false };
     let events = stream::unfold((told, Instant::now()), |(mut told, due)| async move {
         let event = told.next(due).await?;
         Some((Ok(event), (told, Instant::now() + PAUSE)))
@@ -70,6 +85,7 @@ struct Told {
     headers: HeaderMap,
     trust: Trust,
     changes: watch::Receiver<u64>,
+    log: watch::Receiver<u64>,
     is_running: bool,
 }
 
@@ -87,18 +103,23 @@ impl Told {
             }
         };
         let news = async {
-            tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
-                () = progress => {}
-            }
+            let news = tokio::select! {
+                changed = self.changes.changed() => changed.map(|()| News::Change).ok()?,
+                logged = self.log.changed() => logged.map(|()| News::Log).ok()?,
+                () = progress => News::Change,
+            };
             sleep_until(due).await;
-            Some(())
+            Some(news)
         };
-        tokio::select! {
+        let news = tokio::select! {
             _ = closing.wait_for(|closing| *closing) => return None,
             news = news => news?,
-        }
+        };
         Visitor::of(&self.headers, self.trust, &shared.accounts, &shared.process).scope()?;
+        if matches!(news, News::Log) {
+            let last = *self.log.borrow_and_update();
+            return sse::Event::default().event("log").json_data(Logged { last }).ok();
+        }
         let version = *self.changes.borrow_and_update();
         let status = shared.ask(<dyn Backend>::status).await.ok()?;
         let running: Vec<Running> = status.jobs.into_iter().flat_map(|job| job.running).collect();

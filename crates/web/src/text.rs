@@ -67,6 +67,11 @@ impl Clock {
         self.local(moment).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
+    /// `2026-11-28 04:45:12`.
+    pub(crate) fn second(&self, moment: &Timestamp) -> String {
+        self.local(moment).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
     fn local(&self, moment: &Timestamp) -> Zoned {
         moment.to_zoned(self.zone.clone())
     }

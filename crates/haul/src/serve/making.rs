@@ -21,8 +21,11 @@ use crate::{
     destination::{Destination, Network},
     failure::{FAILED, Failure, INTERRUPTED},
     hooks::{Hooks, NotPrepared, Prepared},
-    mounted, password, text,
+    mounted, output, password, text,
 };
+
+/// What was wrong with a backup is logged up to so many lines.
+const MOST_DETAILS: usize = 20;
 
 pub(super) fn back_up(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure> {
     let (outcome, wrong) = with_hooks(doing, job, |read| make(doing, job, to, read))?;
@@ -50,17 +53,25 @@ pub(super) fn with_hooks<T>(
         after_called: ("the command after the backup", "what was stopped may still be stopped"),
         is_shown: false,
     };
+    let tell = |what: &str| output::log_detail(&format!("{}: {what}", job.name));
+    if hooks.before.is_some() {
+        tell("the command before the backup runs");
+    }
     let prepared = match Prepared::begin(&hooks, doing.cancel()) {
         Ok(prepared) => prepared,
         Err(NotPrepared::Failed(failure)) => return Err(failure),
         Err(NotPrepared::Interrupted) => return Err(Failure::new(INTERRUPTED, "interrupted; nothing was sent")),
     };
     let (read, is_read) = channel();
+    let has_after = hooks.after.is_some();
     let (made, after) = std::thread::scope(|scope| {
         // What was stopped starts as soon as everything was read, however long that takes to arrive; at the latest when
         // there is nobody left who could say so.
         let after = std::thread::Builder::new().name("haul-after".to_owned()).spawn_scoped(scope, move || {
             let _ = is_read.recv();
+            if has_after {
+                tell("the command after the backup runs");
+            }
             prepared.end()
         });
         let after = after.map_err(|error| {
@@ -116,6 +127,11 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     };
     let network = goals.network.as_ref().map(Network::sockets);
     let report = engine::backup(&options, network.as_ref(), &doing.started.progress, doing.cancel())?;
+    // The end of it says the gravest only.
+    let skipped = report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+    for what in skipped.chain(report.warnings.iter().cloned()).take(MOST_DETAILS) {
+        output::log_detail(&format!("warning: {}: {what}", job.name));
+    }
     report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
     let instance = engine::instance_id(&job.source);
     let mut copies: Vec<(String, Result<Arrived, Reason>)> = Vec::new();

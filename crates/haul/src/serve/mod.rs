@@ -36,7 +36,7 @@ use keeper::{
     service::{Service, Started},
     settings::Settings,
     status::{ConfigurationStatus, Ending, Event, Failure as Reason, Level, Status},
-    task::Outcome,
+    task::{Migrate, Outcome, Restore, Task},
 };
 use store::Cancellation;
 use tokio::sync::watch;
@@ -226,7 +226,12 @@ impl Running {
     /// Starts what is due, and says when to do that again.
     pub(crate) fn step(&mut self) -> Option<Timestamp> {
         let (started, wake) = self.service.step(&Zoned::now());
+        // What ended is said before what begins because of it.
+        self.log();
         for started in started {
+            if let Some(line) = begins(&started.task) {
+                self.log_line(&line);
+            }
             self.spawn(started);
         }
         let worked = !self.threads.is_empty();
@@ -403,6 +408,26 @@ fn lacks(new: &Config, old: &Config) -> bool {
     let has_job = |name: &str| new.jobs().iter().any(|job| job.name == name);
     old.jobs().iter().any(|job| {
         !has_job(&job.name) || job.destinations.iter().any(|target| new.destination(&target.destination).is_none())
+    })
+}
+
+/// What is said of a task that takes its time. Its end is an event.
+fn begins(task: &Task) -> Option<String> {
+    Some(match task {
+        Task::Backup { job, to, .. } => format!("{job}: a backup to {} begins", to.join(" and ")),
+        Task::Copy { job, from, to, .. } => {
+            let source = from.first().map_or_else(String::new, |from| format!(" from {}", from.destination));
+            format!("{job}, {}: a copy of {}{source} begins", to.destination, to.name)
+        }
+        Task::Verify { copy, .. } => format!("{}: the check of {} begins", copy.destination, copy.name),
+        Task::Rehearse { job, copy } => {
+            format!("{job}, {}: a restore of {} for a test begins", copy.destination, copy.name)
+        }
+        Task::Restore(Restore { copy, into, .. }) => {
+            format!("{}: a restore of {} to {into} begins", copy.destination, copy.name)
+        }
+        Task::Migrate(Migrate { job, to, .. }) => format!("{job}: a move to {to} begins"),
+        Task::Look { .. } | Task::Remove { .. } | Task::Pin { .. } | Task::Delete { .. } => return None,
     })
 }
 

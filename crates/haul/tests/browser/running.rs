@@ -42,6 +42,7 @@ fn every_page(looks: &Looks<'_>, site: &Site) {
         ("delete", format!("/backups/{new}/delete")),
         ("restore", format!("/backups/{new}/restore")),
         ("events", "/events".to_owned()),
+        ("log", "/log".to_owned()),
         ("settings", "/settings".to_owned()),
         ("add-job", "/settings/job".to_owned()),
         ("job", "/settings/jobs/home".to_owned()),
@@ -92,6 +93,12 @@ fn a_slow_backup_is_watched_and_stopped(looks: &Looks<'_>, site: &Site) {
     browser.wait("progress is shown", "document.querySelector('.running progress').getAttribute('value') > 0", &[]);
     browser.says("limited by the rate limit");
     looks.at("running");
+    // Its log comes by itself.
+    browser.click(".running a[href$='/log']");
+    browser.says("slow: a backup to far begins");
+    site.home.ask("POST", "jobs/home/run").unwrap();
+    browser.says("home: a backup to nas and off begins");
+    browser.visit(&site.at("/"));
     browser.click(".running button");
     browser.says("It is being stopped.");
     browser.wait("it is stopped", "!document.querySelector('.running')", &[]);

@@ -43,6 +43,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/archives/{id}", get(archives::archive))
         .route("/api/v1/events", get(status::events))
         .route("/api/v1/runs", get(status::runs))
+        .route("/api/v1/log", get(status::log))
         .route("/api/v1/stream", get(crate::stream::stream))
         .route_layer(from_fn(|asked: Asked, request, next| permitted(Scope::Read, asked, request, next)));
     let act = Router::new()

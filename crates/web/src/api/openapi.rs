@@ -19,6 +19,7 @@ use crate::refusal::ErrorBody;
         status::status,
         status::events,
         status::runs,
+        status::log,
         status::metrics,
         status::configuration,
         crate::stream::stream,
@@ -60,7 +61,7 @@ use crate::refusal::ErrorBody;
         accounts::revoke_token,
         accounts::set_password,
     ),
-    components(schemas(ErrorBody, Item)),
+    components(schemas(ErrorBody, Item, crate::stream::Logged)),
     modifiers(&Everywhere)
 )]
 struct Description;

@@ -7,7 +7,7 @@ use keeper::status::{Event, RunStatus, Status};
 
 use super::{number, plain};
 use crate::{
-    backend::Configuration,
+    backend::{Configuration, LogLine},
     refusal::Refusal,
     shared::{Asked, Shared},
 };
@@ -38,6 +38,17 @@ pub(super) async fn events(State(shared): State<Arc<Shared>>, asked: Asked) -> R
 pub(super) async fn runs(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Json<Vec<RunStatus>>, Refusal> {
     let (before, most) = (number(&asked, "before")?, limit(&asked)?);
     shared.ask(move |backend| Json(backend.runs(before, most))).await
+}
+
+/// The last lines of the service's log, the newest first
+///
+/// It keeps 500 lines, and at most 64 KiB. Those of before it was started are not among them.
+#[utoipa::path(get, path = "/api/v1/log", tag = "status", responses((status = 200, body = Vec<LogLine>)), params(
+    ("after" = Option<u64>, Query, description = "Only those with a higher number than this"),
+    ("limit" = Option<usize>, Query, description = "How many; 100 if not given, at most 1000")))]
+pub(super) async fn log(State(shared): State<Arc<Shared>>, asked: Asked) -> Result<Json<Vec<LogLine>>, Refusal> {
+    let (after, most) = (number(&asked, "after")?.unwrap_or(0), limit(&asked)?);
+    shared.ask(move |backend| Json(backend.log(after, most))).await
 }
 
 /// Metrics for Prometheus

@@ -7,6 +7,7 @@ mod forms;
 mod home;
 pub(crate) mod jobs;
 mod locations;
+mod log;
 mod log_in;
 mod migrate;
 mod orders;
@@ -69,6 +70,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/destinations/{name}/agree", post(orders::agree))
         .route("/sync", post(orders::sync))
         .route("/events", get(events::list))
+        .route("/log", get(log::list))
+        .route("/log.txt", get(log::text))
         .route("/settings", get(settings::show_all))
         .route("/settings/tokens", post(settings::add_token))
         .route("/settings/tokens/revoke", post(settings::revoke_token))

@@ -24,8 +24,8 @@ use tokio::sync::watch;
 use web::backend::{
     Backend, Change, Choices, Configuration, Configured, ConfiguredJob, ConfiguredLocation, ContentEntry, ContentKind,
     Contents, Differences, Encryption, Established, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, Location,
-    LocationField, LocationKind, MoveFrom, MoveSeen, MoveTo, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp,
-    SignIn, Wanted, What,
+    LocationField, LocationKind, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted, NotSent, Order, Outlet,
+    RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -46,7 +46,9 @@ pub struct Fake {
     pub told: Mutex<Vec<String>>,
     /// Where to something was moved, with which token.
     pub moved: Mutex<Vec<(String, Option<Zeroizing<String>>)>>,
+    pub log: Mutex<Vec<LogLine>>,
     changes: watch::Sender<u64>,
+    logged: watch::Sender<u64>,
 }
 
 impl Fake {
@@ -60,8 +62,17 @@ impl Fake {
             signing_in: Mutex::default(),
             told: Mutex::default(),
             moved: Mutex::default(),
+            log: Mutex::default(),
             changes: watch::Sender::new(1),
+            logged: watch::Sender::new(0),
         }
+    }
+
+    pub fn log_line(&self, text: &str) {
+        let mut log = self.log.lock().unwrap();
+        let number = log.len() as u64 + 1;
+        log.push(LogLine { number, at: "2026-11-28T04:45:12Z".parse().unwrap(), text: text.to_owned() });
+        self.logged.send_replace(number);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut State)) {
@@ -124,6 +135,15 @@ impl Backend for Fake {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn log(&self, after: u64, most: usize) -> Vec<LogLine> {
+        let log = self.log.lock().unwrap();
+        log.iter().rev().take_while(|line| line.number > after).take(most).cloned().collect()
+    }
+
+    fn logged(&self) -> watch::Receiver<u64> {
+        self.logged.subscribe()
     }
 
     fn metrics(&self) -> String {

@@ -14,6 +14,7 @@ const PAGES: &[&str] = &[
     "/backups/{id}/restore",
     "/jobs/{job}/migrate",
     "/events",
+    "/log",
     "/settings",
     "/recovery",
     "/setup",
@@ -41,6 +42,7 @@ async fn pages(site: &Site) -> Vec<(String, crate::Got)> {
 #[tokio::test]
 async fn no_name_or_note_becomes_markup_or_reorders_text() {
     let site = Site::new(State::hostile());
+    site.service.log_line("nas: <script>alert(1)</script> \u{202e}gpj.\u{7}");
     for (path, got) in pages(&site).await {
         assert!(!got.text.contains("<script>"), "{path}");
         assert!(!got.text.contains(['\u{202e}', '\u{7}']), "{path}");
@@ -145,6 +147,33 @@ async fn a_file_arrives_whole_or_as_broken_off() {
     let broken = site.answer(broken, web::Trust::Local).await;
     assert_eq!(broken.status(), StatusCode::OK);
     assert!(axum::body::to_bytes(broken.into_body(), 1 << 30).await.is_err(), "it does not look whole");
+}
+
+#[tokio::test]
+async fn the_log_is_shown_followed_and_taken_along() {
+    use futures_util::StreamExt;
+    let site = Site::new(State::good());
+    assert!(site.get("/log").await.text.contains("Nothing is logged yet."));
+    assert!(site.get("/events").await.text.contains("href=\"/log\""));
+    let answer = site.answer(crate::request("GET", "/api/v1/stream", &[], ""), web::Trust::Local).await;
+    let mut stream = answer.into_body().into_data_stream();
+    assert!(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap().contains("event: change"));
+    site.service.log_line("home: a backup to nas begins");
+    let told = stream.next().await.unwrap().unwrap();
+    assert_eq!(std::str::from_utf8(&told).unwrap(), "event: log\ndata: {\"last\":1}\n\n");
+    site.service.log_line("warning: home: x.yaml: it changed\n2026-11-28 04:45:13 error: another");
+
+    let page = site.get("/log").await.text;
+    let (new, old) = (page.find("class=\"warning\"").unwrap(), page.find("a backup to nas begins").unwrap());
+    assert!(new < old && page.contains("2026-11-28 04:45:12") && page.contains("data-live"), "the newest first");
+    let text = site.get("/log.txt").await;
+    assert!(text.header(header::CONTENT_DISPOSITION).contains("haul-log.txt"));
+    let lines: Vec<&str> = text.text.lines().collect();
+    assert_eq!(lines.len(), 3, "one line each: {lines:?}");
+    assert!(lines[0].starts_with("Haul ") && lines[1] == "2026-11-28 04:45:12 home: a backup to nas begins");
+    let log = site.get("/api/v1/log?after=1").await.json();
+    assert_eq!((log.as_array().unwrap().len(), &log[0]["number"]), (1, &2.into()));
+    assert_eq!(site.get("/api/v1/log?after=x").await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

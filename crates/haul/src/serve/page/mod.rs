@@ -27,7 +27,7 @@ use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
     Backend, Change, Choices, Configuration, Configured, Contents, Differences, Established, Invalid, JobKeys,
-    Location, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
+    Location, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use self::contents::Looking;
@@ -37,6 +37,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{Config, edit::Draft},
+    log_lines,
     password::{self, Keys},
 };
 
@@ -144,6 +145,14 @@ impl Backend for Page {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    fn log(&self, after: u64, most: usize) -> Vec<LogLine> {
+        log_lines::kept().newest(after, most)
+    }
+
+    fn logged(&self) -> watch::Receiver<u64> {
+        log_lines::kept().changes()
     }
 
     fn metrics(&self) -> String {
