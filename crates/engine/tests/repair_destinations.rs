@@ -85,7 +85,7 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
         ha_version: None,
         threads: NonZeroUsize::new(2),
         read_back: true,
-        now: jiff::Zoned::now(),
+        now: jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC),
     };
     let network = Network { bridge, context };
     repair(&archive.into(), &options, Some(&network), &Arc::new(Progress::default()), &context.cancel)

@@ -24,6 +24,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
+use jiff::tz::TimeZone;
 use keeper::job::Job;
 use store::{Address, Cancellation, Limit, Options};
 use toml::{
@@ -50,6 +51,10 @@ const UNWRITTEN: &[&str] = &["serve", "status", "jobs"];
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
 /// No configuration file is longer.
 const LONGEST: u64 = 1 << 20;
+/// The key of the time zone.
+const TIME_ZONE: &str = "time_zone";
+/// What it looks like.
+pub(crate) const ZONE_EXAMPLE: &str = "write it as \"Europe/Berlin\" or \"UTC\"";
 /// Farther than this from a known word is no slip of the finger.
 const NEAR: usize = 3;
 
@@ -60,6 +65,7 @@ pub(crate) struct Config {
     jobs: Vec<Job>,
     channels: Vec<Channel>,
     mqtt: Option<Mqtt>,
+    zone: Option<TimeZone>,
     tables: BTreeMap<&'static str, Vec<Setting>>,
     // Options of this run that only the command's table says.
     from_table: BTreeSet<String>,
@@ -121,6 +127,11 @@ impl Config {
         self.mqtt.as_ref()
     }
 
+    /// The time zone that all times are meant in; nothing: the system's.
+    pub(crate) fn time_zone(&self) -> Option<&TimeZone> {
+        self.zone.as_ref()
+    }
+
     /// The file that was read.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -180,14 +191,19 @@ impl Config {
             .iter()
             .copied()
             .filter(|name| subcommand(&Cli::command(), name).is_some())
-            .chain(["destinations", "jobs", "mqtt", "notify"])
+            .chain(["destinations", "jobs", "mqtt", "notify", TIME_ZONE])
             .collect();
         let mut config = Self::default();
         for (key, value) in &root {
             let name = key.get_ref().as_ref();
             let Some(known) = known.iter().find(|known| **known == name) else {
-                return Err(file.unknown(key.span().start, "table", name, known.iter().copied()));
+                let what = if value.get_ref().as_table().is_some() { "table" } else { "key" };
+                return Err(file.unknown(key.span().start, what, name, known.iter().copied()));
             };
+            if *known == TIME_ZONE {
+                config.zone = Some(file.time_zone(value)?);
+                continue;
+            }
             let table = file.table(name, value)?;
             if *known == "destinations" {
                 for (name, value) in table {
@@ -440,7 +456,16 @@ impl File<'_> {
             Some(near) => self.wrong(at, format!("there is no {what} {name:?}; did you mean {near:?}?")),
             None => self.wrong(at, format!("there is no {what} {name:?}")),
         };
+        if name == TIME_ZONE {
+            return failure.hint("write time_zone at the top of the file, above the first [table]");
+        }
         failure.hint(format!("known: {}", all.join(", ")))
+    }
+
+    fn time_zone(&self, value: &Spanned<DeValue<'_>>) -> Result<TimeZone, Failure> {
+        let at = value.span().start;
+        let named = value.get_ref().as_str().ok_or_else(|| "time_zone must be a string".to_owned());
+        named.and_then(time_zone).map_err(|wrong| self.wrong(at, wrong).hint(ZONE_EXAMPLE))
     }
 
     /// What is no TOML.
@@ -612,6 +637,17 @@ fn refused(command: &str, arg: &Arg, value: &str) -> Option<String> {
         return Some(format!("; it is one of {}", possible.join(", ")));
     }
     Some(std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}")))
+}
+
+/// The time zone of this name.
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
+    if let Some(zone) = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown()) {
+        return Ok(zone);
+    }
+    let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let near = nearest(name, all.iter().map(String::as_str));
+    let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    Err(format!("there is no time zone {name:?}{near}"))
 }
 
 fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {

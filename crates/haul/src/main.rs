@@ -5,6 +5,7 @@
 
 mod args;
 mod browse;
+mod clock;
 mod command;
 mod config;
 mod destination;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
+    clock::set(config.time_zone().cloned());
     match command {
         Command::Backup(args) => command::backup::run(args, config, &interruption()?),
         Command::Migrate(args) => command::migrate::run(args, &interruption()?),

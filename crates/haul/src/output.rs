@@ -18,6 +18,7 @@ use serde::Serialize;
 use store::Cancellation;
 
 use crate::{
+    clock,
     failure::{FAILED, Failure, INTERRUPTED},
     log_lines,
     text::sanitize,
@@ -118,7 +119,7 @@ pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
 
 /// A line of the log, on standard error, with the time in front unless the journal adds it; also kept for the page.
 pub(crate) fn log(text: &str) {
-    let (now, text) = (jiff::Zoned::now(), sanitize(text));
+    let (now, text) = (clock::now(), sanitize(text));
     let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
         text.clone()
     } else {

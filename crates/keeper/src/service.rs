@@ -13,7 +13,7 @@ use std::{
 };
 
 use engine::{Progress, samples::Samples};
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use store::Cancellation;
 
 use crate::{
@@ -86,8 +86,8 @@ struct State {
     running: BTreeMap<i64, RunningTask>,
     asked: Vec<Task>,
     plans: BTreeMap<String, Plan>,
-    // The day for which they were made; nothing: something has changed since.
-    planned: Option<jiff::civil::Date>,
+    // The day, and where, for which they were made; nothing: something has changed since.
+    planned: Option<(Date, TimeZone)>,
     notes: BTreeMap<String, String>,
     problems: BTreeMap<String, Timestamp>,
     // What each channel was told.
@@ -392,8 +392,9 @@ impl State {
 
     fn plan(&mut self, now: &Zoned) {
         // With thousands of archives that takes a while, and it depends on the day, not on the moment.
-        if self.planned != Some(now.date()) {
-            self.planned = Some(now.date());
+        let day = Some((now.date(), now.time_zone().clone()));
+        if self.planned != day {
+            self.planned = day;
             let jobs = self.settings.jobs.iter().filter(|job| !job.paused);
             self.plans = jobs.map(|job| (job.name.clone(), sync::plan(job, &self.known, now))).collect();
             self.hold_shared();

@@ -8,7 +8,6 @@ mod fake;
 use std::{sync::Arc, time::Duration};
 
 use fake::{Fake, state::State};
-use jiff::tz::TimeZone;
 use web::{App, Listener, Options, Trust, serve};
 
 #[tokio::main]
@@ -24,13 +23,8 @@ async fn main() {
         _ => State::good(),
     };
     let backend = Arc::new(Fake::new(state));
-    let options = Options {
-        state: word(2, "/tmp/haul-page").into(),
-        base_path: String::new(),
-        hosts: Vec::new(),
-        https: false,
-        zone: TimeZone::system(),
-    };
+    let options =
+        Options { state: word(2, "/tmp/haul-page").into(), base_path: String::new(), hosts: Vec::new(), https: false };
     let app = App::new(backend.clone(), options).unwrap();
     let listener = tokio::net::TcpListener::bind(word(1, "127.0.0.1:8745")).await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());

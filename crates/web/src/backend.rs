@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use keeper::status::{ArchiveStatus, Event, Failure, RunStatus, Status};
 use serde::{Deserialize, Serialize};
 use store::Cancellation;
@@ -27,6 +27,8 @@ pub trait Backend: Send + Sync + 'static {
     fn events(&self, before: Option<i64>, most: usize) -> Vec<Event>;
     /// Tasks that ended, the newest first: at most so many, older than the run of that number.
     fn runs(&self, before: Option<i64>, most: usize) -> Vec<RunStatus>;
+    /// In which all times are meant.
+    fn zone(&self) -> TimeZone;
     /// Its number changes whenever something else would be shown. It ends with the service.
     fn changes(&self) -> watch::Receiver<u64>;
     /// The last lines of the log, the newest first: at most so many, with higher numbers than `after`.
@@ -173,6 +175,8 @@ pub struct Configuration {
     pub text: String,
     /// Why it is not in force.
     pub problem: Option<String>,
+    /// The time zone that all times are meant in.
+    pub time_zone: String,
 }
 
 /// A line of the log. No password or key is in it.
@@ -501,6 +505,8 @@ pub struct Configured {
     pub jobs: Vec<ConfiguredJob>,
     /// By name.
     pub locations: Vec<ConfiguredLocation>,
+    /// The time zone that it names; nothing: the system's.
+    pub time_zone: Option<String>,
 }
 
 /// A job in the configuration file.
@@ -659,6 +665,11 @@ pub enum What {
         is_new: bool,
         /// What it is from now on.
         location: Location,
+    },
+    /// All times are meant in this time zone.
+    TimeZone {
+        /// Its name; nothing: the system's.
+        name: Option<String>,
     },
     /// A location is no longer used, by any job. What is there stays.
     RemoveLocation {

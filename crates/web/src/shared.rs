@@ -9,7 +9,7 @@ use std::{
 use axum::extract::FromRequestParts;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use store::Cancellation;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -34,8 +34,6 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Browsers come by https only, through a proxy.
     pub https: bool,
-    /// By which times are told.
-    pub zone: TimeZone,
 }
 
 /// What every handler can use.
@@ -160,7 +158,7 @@ impl Shared {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        Clock { now: Timestamp::now(), zone: self.options.zone.clone() }
+        Clock { now: Timestamp::now(), zone: self.backend.zone() }
     }
 
     /// Names the cookie's way and duration.

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, sync::mpsc::Sender};
 
 use habackup::securetar::Password;
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use pargz::Level;
 
 use crate::write::{destination::Destination, layout::SecureTar};
@@ -61,7 +61,7 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
-    /// Everything in `config`, compressed fast on all cores of this machine, not encrypted, dated now.
+    /// Everything in `config`, compressed fast on all cores of this machine, not encrypted, dated now in UTC.
     pub fn new(config: impl Into<PathBuf>, destinations: Vec<Destination>) -> Self {
         Self {
             config: config.into(),
@@ -80,7 +80,7 @@ impl BackupOptions {
             read_back: false,
             force: false,
             when_read: None,
-            now: Zoned::now(),
+            now: Timestamp::now().to_zoned(TimeZone::UTC),
         }
     }
 }

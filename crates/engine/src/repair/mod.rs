@@ -43,7 +43,7 @@ use habackup::{
     securetar::Password,
     version::HaVersion,
 };
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use pargz::Level;
 use serde::Serialize;
 use store::{Cancellation, StoreError, outbound::Network};
@@ -112,7 +112,7 @@ pub struct RepairOptions {
 }
 
 impl RepairOptions {
-    /// Changes nothing but what is damaged or missing, on all cores.
+    /// Changes nothing but what is damaged or missing, on all cores, by a clock in UTC.
     pub fn new(destination: Destination) -> Self {
         Self {
             password: None,
@@ -125,7 +125,7 @@ impl RepairOptions {
             threads: None,
             read_back: false,
             asked: Asked::default(),
-            now: Zoned::now(),
+            now: Timestamp::now().to_zoned(TimeZone::UTC),
         }
     }
 }

@@ -43,6 +43,7 @@ use habackup::{
     securetar::Password,
     settings::RECORDER,
 };
+use jiff::{Timestamp, tz::TimeZone};
 use rustix::{
     fs::{AtFlags, CWD, Gid, Mode, Uid, chownat, fchmod, fchown},
     io::Errno,
@@ -90,6 +91,8 @@ pub struct RestoreOptions {
     pub threads: NonZeroUsize,
     /// Stops as soon as this shows to take more bytes on the disk.
     pub most: Option<u64>,
+    /// By whose clock the old content that is kept is named.
+    pub zone: TimeZone,
 }
 
 /// Everything of an archive that is not encrypted, into a new or empty directory, on all cores.
@@ -104,6 +107,7 @@ impl Default for RestoreOptions {
             password: None,
             threads: crate::all_cores(),
             most: None,
+            zone: TimeZone::UTC,
         }
     }
 }
@@ -596,7 +600,7 @@ impl Job<'_> {
         if self.target.now == Now::Filled && self.selection.is_everything() {
             self.target.any_mounts_in_the_way()?;
         }
-        let now = jiff::Zoned::now().strftime("%Y-%m-%d_%H.%M.%S").to_string();
+        let now = Timestamp::now().to_zoned(self.options.zone.clone()).strftime("%Y-%m-%d_%H.%M.%S").to_string();
         let swapped = if self.target.now == Now::Filled && !self.selection.is_everything() {
             swap::parts(stage, self.target, &now)
         } else {

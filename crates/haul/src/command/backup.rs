@@ -11,11 +11,11 @@ use engine::{
     SkippedKind, Status, verdict::Verdict,
 };
 
-use jiff::Zoned;
 use store::{Address, Cancellation, Checked, StoreError};
 
 use crate::{
     args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs},
+    clock,
     config::Config,
     destination::{self, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
         read_back: false,
         force: args.force,
         when_read: None,
-        now: Zoned::now(),
+        now: clock::now(),
     };
     let progress = Arc::new(Progress::default());
     let display = Display::start(args.output.progress, job, Arc::clone(&progress));
@@ -325,7 +325,7 @@ pub(crate) fn checked(copy: &CopyReport) -> String {
 
 /// For the demo: an ordinary backup.
 pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Cancellation) -> Result<BackupReport, Failure> {
-    let options = BackupOptions::new(config, vec![Destination::Path(to)]);
+    let options = BackupOptions { now: clock::now(), ..BackupOptions::new(config, vec![Destination::Path(to)]) };
     let progress = Arc::new(Progress::default());
     let job = Job { verb: "backing up", encrypted: false, names_limit: true };
     let _display = Display::start(ProgressArg::Auto, job, Arc::clone(&progress));

@@ -12,13 +12,14 @@ use habackup::{
     readers::{Asked, Defect, Effect, Finding, Verdict, shared},
     securetar::Password,
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use serde::Serialize;
 use store::Cancellation;
 
 use super::list::{self, moment};
 use crate::{
     args::{InspectArgs, ReadersArgs},
+    clock,
     config::Config,
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, USAGE},
@@ -155,7 +156,7 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
             format!(", Home Assistant {}", shown(&manifest.home_assistant))
         };
         let date = match manifest.date.parse::<Timestamp>() {
-            Ok(date) => format!(" of {}", moment(date, &TimeZone::system())),
+            Ok(date) => format!(" of {}", moment(date, &clock::zone())),
             Err(_) if manifest.date.is_empty() => String::new(),
             Err(_) => format!(" of {}", shown(&manifest.date)),
         };
@@ -179,7 +180,7 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
 }
 
 fn history(history: &History, lines: &mut Vec<String>) {
-    let zone = TimeZone::system();
+    let zone = clock::zone();
     let span = match (history.first_state.zip(history.last_state), history.untold) {
         (Some((first, last)), _) => {
             let partly = if history.all_states { "" } else { ", as far as it is readable" };

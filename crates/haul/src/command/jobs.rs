@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned};
 use keeper::{
     service::Order,
     settings::Scope,
@@ -13,6 +13,7 @@ use store::Cancellation;
 use super::list::{moment, table};
 use crate::{
     args::{JobArgs, JobsArgs, ProgressArg, RehearseArgs, RunArgs, StatusArgs},
+    clock,
     config::{Config, edit::Draft},
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
@@ -30,7 +31,7 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
-    let now = Zoned::now();
+    let now = clock::now();
     let status = serve::glance(config, &now)?;
     if args.json {
         output::json(&status.jobs)?;
@@ -45,7 +46,7 @@ pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
         let next = match (job.paused, job.next) {
             (true, _) => "paused".to_owned(),
             (false, Some(next)) if next <= now.timestamp() => "now".to_owned(),
-            (false, Some(next)) => moment(next, &TimeZone::system()),
+            (false, Some(next)) => moment(next, &clock::zone()),
             (false, None) => "-".to_owned(),
         };
         let schedule = if job.schedules.is_empty() { "-".to_owned() } else { job.schedules.join("; ") };
@@ -59,7 +60,7 @@ pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> 
     if args.alive {
         return alive();
     }
-    let now = Zoned::now();
+    let now = clock::now();
     let status = serve::glance(config, &now)?;
     if let Some(path) = &args.textfile {
         textfile(path, config, &now)?;
@@ -91,7 +92,7 @@ fn alive() -> Result<u8, Failure> {
 }
 
 fn overview(status: &Status) -> Vec<String> {
-    let zone = TimeZone::system();
+    let zone = clock::zone();
     let mut lines = vec![text::sanitize(&status.headline)];
     if status.jobs.is_empty() {
         lines.push("  `haul serve` and its page set one up; or define [jobs.NAME] in haul.toml".to_owned());
@@ -155,7 +156,7 @@ pub(crate) fn run(args: &RunArgs, config: &Config, cancel: &Cancellation) -> Res
     };
     // Also after a failure, which is what somebody who watches wants to see most.
     if let Some(path) = &args.textfile {
-        let written = textfile(path, config, &Zoned::now());
+        let written = textfile(path, config, &clock::now());
         if done.is_ok() {
             written?;
         }
@@ -212,7 +213,7 @@ fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation)
             return Err(Failure::new(INTERRUPTED, "interrupted; nothing was left behind"));
         }
         running.step();
-        let made = last(&running.service.status(&Zoned::now()), args, begun);
+        let made = last(&running.service.status(&clock::now()), args, begun);
         if let Some(made) = made.filter(|_| args.no_sync || running.service.running() == 0) {
             break made;
         }
@@ -220,7 +221,7 @@ fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation)
     };
     running.finish_telling(cancel);
     running.stop();
-    report(args, &made, &running.service.status(&Zoned::now()))
+    report(args, &made, &running.service.status(&clock::now()))
 }
 
 /// The service makes it; this shows how far it is.

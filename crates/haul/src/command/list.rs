@@ -20,6 +20,7 @@ use store::{Cancellation, Entry, Store, StoreError, inbound::RemoteFile, machine
 
 use crate::{
     args::ListArgs,
+    clock,
     config::Config,
     destination::{self, Destination, Far, Network},
     failure::{self, DONE, FAILED, Failure, INTERRUPTED},
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Cancellation) -> Re
         output::lines(&[format!("{} holds no archives", store.label())])?;
         return Ok(DONE);
     }
-    let zone = TimeZone::system();
+    let zone = clock::zone();
     let several = are_several(&items);
     let mut rows: Vec<[String; 7]> = vec![
         ["DATE", "SIZE", "VERSION", "MADE BY", if several { "INSTANCE" } else { "" }, "", "NAME"].map(str::to_owned),

@@ -16,6 +16,7 @@ use super::list::moment;
 use crate::{
     args::LsArgs,
     browse::{self, Watch},
+    clock,
     config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Cancellation) -> Resu
     } else {
         // An index knows neither mode nor time of a file.
         let brief = browser.is_indexed() && (!args.all || browser.other_archives().is_empty());
-        let mut lines = Lines { brief, zone: TimeZone::system(), text: String::new(), failed: None };
+        let mut lines = Lines { brief, zone: clock::zone(), text: String::new(), failed: None };
         let listed = browser.list(args.all, cancel, |item| {
             if !fits(item) {
                 return ControlFlow::Continue(());

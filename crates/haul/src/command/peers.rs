@@ -6,7 +6,7 @@ use store::machine;
 
 use crate::{
     args::{PeersArgs, PeersCommand},
-    destination,
+    clock, destination,
     failure::{DONE, Failure},
     output,
 };
@@ -27,7 +27,7 @@ fn list(known: &Known, json: bool) -> Result<u8, Failure> {
     } else if peers.is_empty() {
         output::lines(&["No machine is paired with this one".to_owned()])?;
     } else {
-        output::lines(&table(&peers, &TimeZone::system()))?;
+        output::lines(&table(&peers, &clock::zone()))?;
     }
     Ok(DONE)
 }

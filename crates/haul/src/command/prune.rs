@@ -8,7 +8,6 @@ use engine::{
     retention::{self, Decision, Reason, Rules},
     verdict::Verdict,
 };
-use jiff::{Zoned, tz::TimeZone};
 use serde::Serialize;
 use store::{Cancellation, Store, inbound::RemoteFile, machine::ArrivalNote};
 
@@ -18,6 +17,7 @@ use super::{
 };
 use crate::{
     args::PruneArgs,
+    clock,
     config::Config,
     destination::{self, Destination, Far, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
@@ -86,7 +86,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         .hint("try again in a few minutes; if that does not help, look at the destination with another program"));
     }
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
-    let now = Zoned::now();
+    let now = clock::now();
     let plan = retention::plan(&candidates, rules, &now);
     let bare = retention::without_whole(&candidates, &plan, rules, &now);
     let mut going: Vec<&Item> =
@@ -160,7 +160,7 @@ fn only_incomplete(bare: &[Option<&str>]) -> String {
 }
 
 fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failure> {
-    let zone = TimeZone::system();
+    let zone = clock::zone();
     let several = list::are_several(items);
     let mut rows = vec![["", "DATE", "SIZE", if several { "INSTANCE" } else { "" }, "NAME", "WHY"].map(str::to_owned)];
     for decision in plan {

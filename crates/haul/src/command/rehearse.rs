@@ -17,6 +17,7 @@ use store::Cancellation;
 use super::list;
 use crate::{
     args::RehearseArgs,
+    clock,
     config::Config,
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED, USAGE},
@@ -224,7 +225,7 @@ fn contents(archive: &Path, rehearsal: &Rehearsal, lines: &mut Vec<String>) {
     .collect();
     if !rows.is_empty() {
         let newest = counts.newest_state.map_or(String::new(), |newest| {
-            format!("; the newest state is of {}", list::moment(newest, &jiff::tz::TimeZone::system()))
+            format!("; the newest state is of {}", list::moment(newest, &clock::zone()))
         });
         lines.push(format!("  history: {}{newest}", rows.join(", ")));
     }

@@ -9,7 +9,6 @@ use engine::{
     read::OpenError,
     repair::{Encryption, Note, NoteKind, Recompress, RepairError, RepairOptions, Repaired},
 };
-use jiff::Zoned;
 use serde::Serialize;
 use store::Cancellation;
 
@@ -19,6 +18,7 @@ use super::{
 };
 use crate::{
     args::{RecompressArg, RepairArgs, SecureTarArg},
+    clock,
     config::Config,
     destination::{self, Network},
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Cancellation) -> 
         threads: args.threads,
         read_back: false,
         asked: asked(&args.readers)?,
-        now: Zoned::now(),
+        now: clock::now(),
     };
     let sockets = goals.network.as_ref().map(Network::sockets);
     let (repaired, _) = password::with(given, unopened, |password| {

@@ -13,6 +13,7 @@ use store::Cancellation;
 
 use crate::{
     args::{ProgressArg, RestoreArgs},
+    clock,
     config::Config,
     destination,
     failure::{DONE, Failure, INCOMPLETE},
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
         force: args.force,
         owner: args.owner,
         password: password::given(&args.password, cancel)?,
+        zone: clock::zone(),
         ..RestoreOptions::default()
     };
     let progress = Arc::new(Progress::default());

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 use web::backend::{AtSettings, JobSettings, Keep};
 
-use super::Config;
+use super::{Config, TIME_ZONE};
 use crate::failure::{FAILED, Failure};
 
 /// The mode of a file that did not exist: it may name accounts and hosts.
@@ -54,6 +54,21 @@ impl Draft {
     /// What it said before it was changed.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The time zone, as it is written there.
+    pub(crate) fn time_zone(&self) -> Option<String> {
+        self.document.get(TIME_ZONE).map(texts)?.into_iter().next()
+    }
+
+    /// Makes the file name this one, or none.
+    pub(crate) fn set_time_zone(&mut self, name: Option<&str>) {
+        let is_new = self.document.get(TIME_ZONE).is_none() && !self.document.is_empty();
+        put(self.document.as_table_mut(), TIME_ZONE, name.map(str::to_owned).as_slice());
+        if let Some(zone) = self.document.get_mut(TIME_ZONE).and_then(Item::as_value_mut).filter(|_| is_new) {
+            // An empty line before the tables.
+            zone.decor_mut().set_suffix("\n");
+        }
     }
 
     /// Pauses a job, or resumes it.
@@ -516,6 +531,27 @@ mod tests {
         draft.save().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.trim_start(), "# in the cellar\n[destinations.nas]\nurl = \"/nas\" # slow\n");
+    }
+
+    #[test]
+    fn a_time_zone_comes_and_goes_above_all_tables() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.toml");
+        let set = |zone| {
+            let mut draft = Draft::open(&path).unwrap();
+            draft.set_time_zone(zone);
+            draft.save().unwrap();
+            (Draft::open(&path).unwrap().time_zone(), fs::read_to_string(&path).unwrap())
+        };
+        let text = "# mine\n[destinations.nas]\nurl = \"/nas\"\n";
+        fs::write(&path, text).unwrap();
+        assert_eq!(set(None), (None, text.to_owned()));
+        let expected = format!("time_zone = \"Europe/Berlin\"\n\n{text}");
+        assert_eq!(set(Some("Europe/Berlin")), (Some("Europe/Berlin".to_owned()), expected.clone()));
+        assert_eq!(set(Some("UTC")).1, expected.replace("Europe/Berlin", "UTC"));
+        assert_eq!(set(None), (None, text.to_owned()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(set(Some("UTC")).1, "time_zone = \"UTC\"\n", "the page may write it before anything else");
     }
 
     #[test]

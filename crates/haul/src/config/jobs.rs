@@ -326,9 +326,9 @@ impl File<'_> {
     }
 }
 
-/// Twice the longest time between two backups that the schedules plan.
+/// Twice the longest time between two backups that the schedules plan. A night on which clocks change makes it no longer.
 fn usually(job: &Job) -> Duration {
-    let zone = jiff::tz::TimeZone::system();
+    let zone = jiff::tz::TimeZone::UTC;
     let mut at = jiff::Timestamp::now();
     let mut longest = 0;
     let schedules =

@@ -50,10 +50,30 @@ fn every_mistake_names_the_line_and_the_nearest_word() {
             "[destinations.\"a/b\"]\nurl = \"/b\"",
             "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits",
         ),
+        ("tme_zone = \"UTC\"", "haul.toml, line 1: there is no key \"tme_zone\"; did you mean \"time_zone\"?"),
+        ("\ntime_zone = 1", "haul.toml, line 2: time_zone must be a string"),
+        ("[time_zone]", "haul.toml, line 1: time_zone must be a string"),
+        (
+            "time_zone = \"Europe/Berlim\"",
+            "haul.toml, line 1: there is no time zone \"Europe/Berlim\"; did you mean \"Europe/Berlin\"?",
+        ),
+        ("time_zone = \"\"", "haul.toml, line 1: there is no time zone \"\""),
+        ("[backup]\ntime_zone = \"UTC\"", "haul.toml, line 2: there is no key \"time_zone\""),
     ];
     for (text, message) in cases {
         assert_eq!(refusal(text), message);
     }
+}
+
+#[test]
+fn a_time_zone_is_a_name_at_the_top() {
+    let parsed = |text| Config::parse(Path::new("haul.toml"), text);
+    let zone = parsed("time_zone = \"Europe/Berlin\"\n[backup]\n").unwrap();
+    assert_eq!(zone.time_zone().and_then(TimeZone::iana_name), Some("Europe/Berlin"));
+    assert_eq!(parsed("[backup]\n").unwrap().time_zone(), None, "the system's");
+    let hint = |text| parsed(text).unwrap_err().hint.unwrap();
+    assert_eq!(hint("time_zone = \"my kitchen\""), "write it as \"Europe/Berlin\" or \"UTC\"");
+    assert_eq!(hint("[backup]\ntime_zone = \"UTC\""), "write time_zone at the top of the file, above the first [table]");
 }
 
 #[test]

@@ -33,6 +33,7 @@ use self::{
 pub(crate) use self::{source::Source, target::Target};
 use crate::{
     args::ProgressArg,
+    clock,
     destination::Network,
     failure::{FAILED, Failure},
     hooks::{Hooks, NotPrepared, Prepared},
@@ -340,6 +341,7 @@ fn options(wanted: &Wanted) -> BackupOptions {
         password: wanted.password.as_ref().map(|password| habackup::securetar::Password::new(password.expose())),
         exclude_database: wanted.exclude_database,
         exclude: wanted.exclude.clone(),
+        now: clock::now(),
         ..BackupOptions::new(wanted.config.clone(), Vec::new())
     }
 }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::tz::TimeZone;
 use rustix::fs::{Mode, fchmod};
 use tokio::{
     net::{TcpListener, UnixListener, UnixSocket},
@@ -61,13 +60,8 @@ impl Listening {
             editing: Mutex::new(()),
             signing: SigningIn::new(&running.service),
         };
-        let options = Options {
-            state,
-            base_path: args.base_path.clone(),
-            hosts: args.hosts.clone(),
-            https: args.https,
-            zone: TimeZone::system(),
-        };
+        let options =
+            Options { state, base_path: args.base_path.clone(), hosts: args.hosts.clone(), https: args.https };
         let app = App::new(Arc::new(page), options)
             .map_err(|error| failed("read the page's accounts in the state directory", &error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

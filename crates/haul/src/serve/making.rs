@@ -6,7 +6,6 @@ use std::{
 };
 
 use engine::{BackupOptions, BackupReport, Compress, CopyReport, SecureTar, Status};
-use jiff::Zoned;
 use keeper::{
     job::Job,
     status::{Ending, Failure as Reason},
@@ -17,6 +16,7 @@ use store::Checked;
 use super::doing::{CONTACT, Doing};
 use crate::{
     args::{LimitArgs, PasswordArgs, SendingArgs, WaitingArgs},
+    clock,
     command::backup::Goals,
     destination::{Destination, Network},
     failure::{FAILED, Failure, INTERRUPTED},
@@ -122,7 +122,7 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
         level: job.making.level,
         threads: if job.making.gentle { std::num::NonZeroUsize::new(1) } else { None },
         when_read: Some(read),
-        now: Zoned::now(),
+        now: clock::now(),
         ..BackupOptions::new(&job.source, Vec::new())
     };
     let network = goals.network.as_ref().map(Network::sockets);

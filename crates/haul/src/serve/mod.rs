@@ -52,6 +52,7 @@ use self::{
 };
 use crate::{
     args::ServeArgs,
+    clock,
     config::{Config, Mqtt},
     destination,
     failure::{DONE, FAILED, Failure},
@@ -225,7 +226,7 @@ impl Running {
 
     /// Starts what is due, and says when to do that again.
     pub(crate) fn step(&mut self) -> Option<Timestamp> {
-        let (started, wake) = self.service.step(&Zoned::now());
+        let (started, wake) = self.service.step(&clock::now());
         // What ended is said before what begins because of it.
         self.log();
         for started in started {
@@ -245,7 +246,7 @@ impl Running {
             self.service.rest();
             gentle::return_memory();
         }
-        let news = self.notifying.step(&Zoned::now());
+        let news = self.notifying.step(&clock::now());
         self.log();
         wake.into_iter().chain(news).min()
     }
@@ -364,7 +365,7 @@ impl Running {
 
     /// Tells what is to be told, and waits a while for that.
     pub(crate) fn finish_telling(&self, cancel: &Cancellation) {
-        self.notifying.step(&Zoned::now());
+        self.notifying.step(&clock::now());
         self.notifying.finish(cancel);
     }
 

@@ -13,7 +13,7 @@ use keeper::{
 };
 
 use super::{copies::Readable, doing::Doing};
-use crate::{failure::Failure, password, text};
+use crate::{clock, failure::Failure, password, text};
 
 /// So many things that are missing are named.
 const NAMED: usize = 3;
@@ -27,7 +27,7 @@ pub(super) fn run(doing: &Doing<'_>, wanted: &Restore, key: Option<Password>) ->
     let report = |done, total| progress.report(done, total);
     let attempt = |password| {
         let (only, replace) = (wanted.only.clone(), wanted.replace);
-        let options = RestoreOptions { only, replace, password, ..RestoreOptions::default() };
+        let options = RestoreOptions { only, replace, password, zone: clock::zone(), ..RestoreOptions::default() };
         restore(source.clone(), Path::new(&wanted.into), &options, &report, doing.cancel())
     };
     let does_not_fit = |error: &RestoreError| matches!(error, RestoreError::Open(why) if password::does_not_fit(why));

@@ -16,4 +16,5 @@ mod page;
 mod receiving;
 mod restoring;
 mod setting_up;
+mod time_zone;
 mod told;

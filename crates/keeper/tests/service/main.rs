@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use engine::retention::Rules;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use keeper::{
     catalog::Catalog,
@@ -163,6 +164,21 @@ fn a_clock_that_was_put_back_does_not_stop_backups() {
     assert_eq!(world.status().jobs[0].next, Some("2026-06-02T04:45:00Z".parse().unwrap()));
     world.now = "2026-06-02T04:45:00Z".parse().unwrap();
     assert!(world.step().contains(&TaskKind::Backup));
+}
+
+#[test]
+fn what_is_kept_is_decided_anew_where_a_day_is_another() {
+    let mut daily = job("home", "daily 04:45", &["nas"]);
+    daily.destinations[0].keep = Some(Rules { daily: 7, ..Rules::default() });
+    let mut world = World::new(vec![daily]);
+    world.zone = TimeZone::get("Europe/Berlin").unwrap();
+    // Two days in Berlin, one in UTC.
+    let at_night = ["2026-10-31T22:30:00Z", "2026-10-31T23:30:00Z"].map(|at| item("home", at.parse().unwrap()));
+    world.held.insert("nas".to_owned(), at_night.to_vec());
+    world.settle();
+    assert_eq!(world.held["nas"].len(), 3);
+    world.zone = TimeZone::UTC;
+    assert_eq!(world.step(), [TaskKind::Remove]);
 }
 
 #[test]

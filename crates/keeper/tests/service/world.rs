@@ -21,6 +21,7 @@ use keeper::{
 pub(crate) struct World {
     pub(crate) service: Service,
     pub(crate) now: Timestamp,
+    pub(crate) zone: TimeZone,
     pub(crate) running: Vec<Started>,
     pub(crate) wake: Option<Timestamp>,
     pub(crate) held: BTreeMap<String, Vec<Item>>,
@@ -93,11 +94,11 @@ impl World {
 
     pub(crate) fn on(catalog: Catalog, jobs: Vec<Job>, now: Timestamp) -> Self {
         let service = Service::new(catalog, settings(jobs), "1", now, Box::new(|| ())).unwrap();
-        Self { service, now, running: Vec::new(), wake: None, held: BTreeMap::new() }
+        Self { service, now, zone: TimeZone::UTC, running: Vec::new(), wake: None, held: BTreeMap::new() }
     }
 
     pub(crate) fn zoned(&self) -> Zoned {
-        self.now.to_zoned(TimeZone::UTC)
+        self.now.to_zoned(self.zone.clone())
     }
 
     pub(crate) fn later(&mut self, time: Duration) {

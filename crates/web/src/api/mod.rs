@@ -70,6 +70,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/destinations/{name}/agree", post(orders::agree))
         .route("/api/v1/configuration", get(status::configuration))
         .route("/api/v1/settings", get(settings::settings))
+        .route("/api/v1/time-zone", put(settings::put_time_zone))
         .route("/api/v1/kinds", get(settings::kinds))
         .route("/api/v1/jobs/{name}", put(settings::put_job).delete(settings::remove_job))
         .route("/api/v1/jobs/{name}/key", post(settings::new_key))

@@ -50,6 +50,7 @@ use crate::refusal::ErrorBody;
         settings::remove_job,
         settings::new_key,
         settings::kit,
+        settings::put_time_zone,
         settings::put_location,
         settings::remove_location,
         settings::try_location,

@@ -51,6 +51,17 @@ pub(super) struct MadeKey {
     key: String,
 }
 
+/// A time zone as it is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeZoneWanted {
+    /// Only if the file is still of this version; if left out, whatever it says.
+    version: Option<String>,
+    /// Its name, as `Europe/Berlin`; `null`: the system's.
+    #[serde(deserialize_with = "Option::deserialize")]
+    time_zone: Option<String>,
+}
+
 /// Who asks proves to be the owner.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +197,14 @@ pub(super) async fn put_location(
     let is_new = configured(&shared).await?.locations.iter().all(|known| known.name != name);
     let location = location(wanted, &name, is_new);
     change(&shared, Change { version, what: What::Location { name, is_new, location } }).await
+}
+
+/// Says in which time zone all times are meant
+#[utoipa::path(put, path = "/api/v1/time-zone", tag = "settings", request_body = TimeZoneWanted,
+    responses((status = 204)))]
+pub(super) async fn put_time_zone(State(shared): Service, asked: Asked) -> Result<StatusCode, Refusal> {
+    let TimeZoneWanted { version, time_zone } = body(&asked)?;
+    change(&shared, Change { version, what: What::TimeZone { name: time_zone } }).await
 }
 
 /// Removes a location, also from the jobs that use it; what is there stays

@@ -73,6 +73,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/log", get(log::list))
         .route("/log.txt", get(log::text))
         .route("/settings", get(settings::show_all))
+        .route("/settings/time-zone", post(settings::change_time_zone))
         .route("/settings/tokens", post(settings::add_token))
         .route("/settings/tokens/revoke", post(settings::revoke_token))
         .route("/settings/password", post(settings::change_password))

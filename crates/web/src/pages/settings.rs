@@ -11,11 +11,11 @@ use super::{
     Answer, Frame, Service,
     log_in::{too_many, waiting, with_session, wrongly},
     orders::said,
-    show,
+    show, view,
 };
 use crate::{
     auth::{AccountError, SHORTEST, Scope, TokenInfo},
-    backend::{Configuration, Configured},
+    backend::{Change, Configuration, Configured, Invalid, What},
     kit::{self, NotAllowed},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -40,6 +40,8 @@ struct Settings {
     wrong_old: Option<String>,
     wrong_password: Option<String>,
     wrong_kit: Option<String>,
+    /// What was typed as a time zone and is none, and why.
+    wrong_zone: Option<(String, String)>,
 }
 
 async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refusal> {
@@ -59,11 +61,26 @@ async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refus
         wrong_old: None,
         wrong_password: None,
         wrong_kit: None,
+        wrong_zone: None,
     })
 }
 
 pub(super) async fn show_all(State(shared): Service, asked: Asked) -> Answer {
     Ok(show(&settings(&shared, &asked).await?))
+}
+
+pub(super) async fn change_time_zone(State(shared): Service, asked: Asked) -> Answer {
+    let typed = asked.form.text("time_zone").trim().to_owned();
+    let name = Some(typed.clone()).filter(|name| !name.is_empty());
+    let change = Change { version: asked.form.get("version").map(str::to_owned), what: What::TimeZone { name } };
+    match shared.ask(move |backend| backend.change(&change)).await? {
+        Ok(_) => Ok(said(&asked, "/settings", "saved")),
+        Err(Invalid { failure, .. }) => {
+            let why = failure.hint.map_or(failure.message.clone(), |hint| format!("{}; {hint}", failure.message));
+            let page = Settings { wrong_zone: Some((typed, why)), ..settings(&shared, &asked).await? };
+            Ok(wrongly(show(&page)))
+        }
+    }
 }
 
 pub(super) async fn add_token(State(shared): Service, asked: Asked) -> Answer {

@@ -146,6 +146,10 @@ impl Backend for Fake {
         self.logged.subscribe()
     }
 
+    fn zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::UTC
+    }
+
     fn metrics(&self) -> String {
         "# TYPE haul_up gauge\nhaul_up 1\n".to_owned()
     }
@@ -155,6 +159,7 @@ impl Backend for Fake {
             path: state.status.configuration.path.clone(),
             text: state.configuration.clone(),
             problem: state.status.configuration.problem.clone(),
+            time_zone: "UTC".to_owned(),
         })
     }
 

@@ -39,7 +39,7 @@ pub fn running(id: i64, kind: TaskKind, job: &str, done: u64, total: u64) -> Run
 }
 
 fn days() -> Vec<Day> {
-    let today = jiff::Zoned::now().date();
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     (0..30_i64)
         .map(|number| {
             let level = match number {

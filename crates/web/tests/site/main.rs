@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode, header};
-use jiff::tz::TimeZone;
 use web::{App, Options, Trust, Visit};
 
 use crate::fake::{Fake, state::State};
@@ -65,7 +64,6 @@ impl Site {
             base_path: String::new(),
             hosts: vec!["haul.example.org".to_owned()],
             https: false,
-            zone: TimeZone::UTC,
         };
         set(&mut options);
         Self { app: App::new(service.clone(), options).unwrap(), service, _state: directory }

@@ -12,7 +12,7 @@ mod packet;
 
 use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use keeper::{
     service::Service,
     status::{Event, Status},
@@ -32,7 +32,7 @@ use self::{
     packet::Packet,
 };
 use super::Running;
-use crate::{config::Mqtt, destination, output};
+use crate::{clock, config::Mqtt, destination, output};
 
 /// Several changes at once are one.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -326,7 +326,7 @@ impl Driver {
         let look = move || {
             let mut events = service.events(None, MOST_EVENTS);
             events.retain(|event| event.id > told);
-            (service.status(&Zoned::now()), events)
+            (service.status(&clock::now()), events)
         };
         let (status, events): (Status, Vec<Event>) =
             spawn_blocking(look).await.map_err(|_| "could not be told what there is".to_owned())?;

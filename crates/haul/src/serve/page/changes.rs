@@ -19,7 +19,7 @@ use super::{
     typed::{invalid, of},
 };
 use crate::{
-    config::{Config, edit::Draft},
+    config::{Config, ZONE_EXAMPLE, edit::Draft, time_zone},
     failure::Failure,
     password,
     serve::doing::reason,
@@ -46,7 +46,12 @@ pub(super) fn configured(path: &Path) -> Result<Configured, Reason> {
             jobs: users.map(|job| job.name.clone()).collect(),
         }
     });
-    Ok(Configured { version: draft.version(), jobs: jobs.collect(), locations: locations.collect() })
+    Ok(Configured {
+        version: draft.version(),
+        jobs: jobs.collect(),
+        locations: locations.collect(),
+        time_zone: draft.time_zone(),
+    })
 }
 
 /// Makes the change. Returns a key that was made, and the configuration that is then in force.
@@ -86,6 +91,12 @@ pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<S
         What::Location { name, is_new, location } => {
             check_name(name, *is_new, config.destination(name).is_some(), "location")?;
             set_location(&mut draft, &config, name, location, &sources(&config), &mut written)?;
+        }
+        What::TimeZone { name } => {
+            if let Some(name) = name {
+                time_zone(name).map_err(|why| invalid("time_zone", why, Some(ZONE_EXAMPLE)))?;
+            }
+            draft.set_time_zone(name.as_deref());
         }
         What::RemoveLocation { name } => {
             if config.destination(name).is_none() {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use homeassistant::Secret;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, tz::TimeZone};
 use keeper::{
     job::Job,
     service::{Order as Wanting, Service},
@@ -36,6 +36,7 @@ use super::{doing::reason, migrating::Agreed, settings::settings, worker::Worker
 use zeroize::Zeroizing;
 
 use crate::{
+    clock,
     config::{Config, edit::Draft},
     log_lines,
     password::{self, Keys},
@@ -124,11 +125,11 @@ fn at(copy: &CopyStatus) -> At {
 
 impl Backend for Page {
     fn status(&self) -> Status {
-        self.service.status(&Zoned::now())
+        self.service.status(&clock::now())
     }
 
     fn archives(&self) -> Vec<ArchiveStatus> {
-        self.service.archives(&Zoned::now())
+        self.service.archives(&clock::now())
     }
 
     fn archive(&self, id: &str) -> Option<ArchiveStatus> {
@@ -155,8 +156,12 @@ impl Backend for Page {
         log_lines::kept().changes()
     }
 
+    fn zone(&self) -> TimeZone {
+        clock::zone()
+    }
+
     fn metrics(&self) -> String {
-        self.service.metrics(&Zoned::now())
+        self.service.metrics(&clock::now())
     }
 
     fn configuration(&self) -> Configuration {
@@ -164,7 +169,7 @@ impl Backend for Page {
         // Secrets are in files of their own, and the parser refuses them in addresses; `boot`, `before` and `after` are
         // the user's own words.
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-        Configuration { path: self.path.display().to_string(), text, problem: status.problem }
+        Configuration { path: self.path.display().to_string(), text, problem: status.problem, time_zone: clock::name() }
     }
 
     fn order(&self, order: Order) -> Result<(), Reason> {
