@@ -16,11 +16,11 @@ use crate::{
     metrics::{Counted, Counter, Counters},
     notices::Told,
     status::{Event, RunStatus},
-    task::{Location, Task},
+    task::{Asked, Location, Task},
 };
 
 /// The schema that this program writes.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// Runs and events beyond these are forgotten, the oldest first: some years of hourly backups at several destinations.
 const MOST_RUNS: i64 = 60_000;
 const MOST_EVENTS: i64 = 20_000;
@@ -53,6 +53,9 @@ const MIGRATIONS: &[&str] = &[
 ",
     "
     CREATE TABLE sample (destination TEXT NOT NULL, name TEXT NOT NULL, sums BLOB NOT NULL, UNIQUE (destination, name));
+",
+    "
+    CREATE TABLE asked (number INTEGER PRIMARY KEY, asked TEXT NOT NULL);
 ",
 ];
 
@@ -211,10 +214,11 @@ impl Catalog {
     }
 
     /// Does all of it or nothing.
-    pub fn at_once(&self, write: impl FnOnce() -> Result<(), CatalogError>) -> Result<(), CatalogError> {
+    pub fn at_once<T>(&self, write: impl FnOnce() -> Result<T, CatalogError>) -> Result<T, CatalogError> {
         let transaction = self.connection.unchecked_transaction().map_err(|source| self.error(source))?;
-        write()?;
-        transaction.commit().map_err(|source| self.error(source))
+        let written = write()?;
+        transaction.commit().map_err(|source| self.error(source))?;
+        Ok(written)
     }
 
     /// Keeps everything anew, in [`Catalog::at_once`]: what could not be written before may be missing.
@@ -353,6 +357,20 @@ impl Catalog {
             "SELECT json_set(event, '$.id', id) FROM event WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
             params![before.unwrap_or(i64::MAX), limit(most)],
         )
+    }
+
+    /// What somebody asked for, in order.
+    pub fn asked(&self) -> Result<Vec<Asked>, CatalogError> {
+        if !self.is_of(4)? {
+            return Ok(Vec::new());
+        }
+        self.documents("SELECT asked FROM asked ORDER BY number", &[])
+    }
+
+    /// In [`Catalog::at_once`]: keeps just that.
+    pub fn put_asked(&self, all: &[Asked]) -> Result<(), CatalogError> {
+        self.write("DELETE FROM asked", &[])?;
+        all.iter().try_for_each(|asked| self.write("INSERT INTO asked (asked) VALUES (?1)", params![text(asked)]))
     }
 
     /// Since when each problem exists.

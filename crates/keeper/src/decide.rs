@@ -14,7 +14,7 @@ use crate::{
     job::{Job, Target},
     settings::Scope,
     sync::Plan,
-    task::{Location, Task},
+    task::{Asked, Location, Task},
 };
 
 /// A destination is listed again after so long.
@@ -39,7 +39,7 @@ pub struct Facts<'a> {
     /// What runs now.
     pub running: &'a [Task],
     /// What somebody ordered, in order.
-    pub asked: &'a [Task],
+    pub asked: &'a [Asked],
     /// What each job's destinations lack and have too much, by the job's name.
     pub plans: &'a BTreeMap<String, Plan>,
     /// What is done by itself.
@@ -84,7 +84,7 @@ fn later(moment: Timestamp, by: Duration) -> Timestamp {
 /// Decides.
 pub fn next(facts: &Facts<'_>) -> Next {
     let mut next = Deciding { facts, now: facts.now.timestamp(), next: Next::default() };
-    facts.asked.iter().for_each(|task| next.start(task.clone()));
+    facts.asked.iter().for_each(|asked| next.asked(asked));
     let active: Vec<&Job> = facts.jobs.iter().filter(|job| !job.paused).collect();
     if facts.scope != Scope::Orders {
         for job in &active {
@@ -233,6 +233,22 @@ impl Deciding<'_> {
             return false;
         }
         facts.away.is_none() && facts.listed.is_some() && !facts.stale
+    }
+
+    /// What somebody says is tried at once, and again when the destination is fit for it. A pin waits for one that is
+    /// away.
+    fn asked(&mut self, asked: &Asked) {
+        let Asked { task, tries, .. } = asked;
+        let may_begin = match task.destination() {
+            Some(destination) if *tries > 0 => self.is_open(destination),
+            Some(destination) if matches!(task, Task::Pin { .. }) => {
+                self.destination(destination).is_some_and(|facts| facts.away.is_none())
+            }
+            _ => true,
+        };
+        if may_begin {
+            self.start(task.clone());
+        }
     }
 
     /// Whether it is an hour in which copies are sent and read there.

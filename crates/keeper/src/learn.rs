@@ -185,7 +185,13 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             if let (Found::Pinned(pinned), Some(copy)) = (&outcome.found, facts.copies.get_mut(&copy.name)) {
                 copy.item.pinned = *pinned;
             }
-            events.push(event(task, outcome, now, "pin"));
+            if outcome.ending != Ending::Cancelled {
+                at_destination(facts, outcome, now);
+            }
+            // One that may still succeed stays asked for.
+            if outcome.ending != Ending::Failed || !outcome.passes {
+                events.push(event(task, outcome, now, "pin"));
+            }
         }
     }
     Learned { run, events }

@@ -18,7 +18,7 @@ use crate::{
         PROBLEM_KINDS, Problem, RunStatus, Running, Status,
     },
     sync::{Plan, Removals, Waits},
-    task::Task,
+    task::{Asked, Task},
     words,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) known: &'a Known,
     pub(crate) plans: &'a BTreeMap<String, Plan>,
     pub(crate) running: &'a BTreeMap<i64, RunningTask>,
+    pub(crate) asked: &'a [Asked],
     pub(crate) next: &'a BTreeMap<String, Timestamp>,
     pub(crate) unwritten: Option<&'a str>,
     pub(crate) unreached: &'a BTreeMap<String, Failure>,
@@ -65,6 +66,14 @@ impl Facts<'_> {
 
     fn removals<'s>(&'s self, destination: &'s str) -> impl Iterator<Item = &'s Removals> {
         self.plans.values().filter_map(move |plan| plan.removals.get(destination))
+    }
+
+    /// Whether it is to be protected, or no longer.
+    fn pinning(&self, destination: &str, name: &str) -> Option<bool> {
+        self.asked.iter().rev().find_map(|asked| match &asked.task {
+            Task::Pin { copy, pinned } => (copy.destination == destination && copy.name == name).then_some(*pinned),
+            _ => None,
+        })
     }
 
     fn is_leaving(&self, destination: &str, name: &str) -> bool {
@@ -529,6 +538,7 @@ pub(crate) fn archives(facts: &Facts<'_>, notes: &BTreeMap<String, String>) -> V
                 verified: copy.verified,
                 verdict: copy.verdict.clone(),
                 pinned: copy.item.pinned,
+                pinning: facts.pinning(destination, name),
                 leaving: facts.is_leaving(destination, name),
             });
         }

@@ -4,6 +4,7 @@
 //! (a thread for each), hands each outcome to [`Service::finish`], and calls `step` again then, at the moment that it
 //! named, and after every order.
 
+mod asked;
 mod orders;
 mod problems;
 
@@ -28,7 +29,7 @@ use crate::{
     settings::{RunningTask, Settings},
     status::{ArchiveStatus, ConfigurationStatus, Event, Failure, Level, RunStatus, Status, TaskKind},
     sync::{self, Plan},
-    task::{Found, Outcome, Task},
+    task::{Asked, Found, Outcome, Task},
 };
 
 pub use self::orders::Order;
@@ -84,7 +85,8 @@ struct State {
     known: Known,
     catalog: Catalog,
     running: BTreeMap<i64, RunningTask>,
-    asked: Vec<Task>,
+    // What is not done yet; what runs is among it as long as it may have to be begun again.
+    asked: Vec<Asked>,
     plans: BTreeMap<String, Plan>,
     // The day, and where, for which they were made; nothing: something has changed since.
     planned: Option<(Date, TimeZone)>,
@@ -113,39 +115,10 @@ impl Service {
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, CatalogError> {
         let mut known = catalog.load()?;
-        for (id, started, task) in catalog.unfinished()? {
-            if let Task::Look { destination } = &task {
-                // Nothing can be concluded from half a look.
-                catalog.drop_run(id)?;
-                if let Some(facts) = known.destinations.get_mut(destination) {
-                    facts.stale = true;
-                }
-                continue;
-            }
-            let outcome = Outcome::failed(learn::was_stopped());
-            let learned = learn::from(&mut known, &task, &outcome, started, now);
-            catalog.end_run(&RunStatus { id, ..learned.run })?;
-            // What goes on by itself needs no word.
-            for event in learned.events.iter().filter(|_| matches!(task, Task::Restore(_) | Task::Migrate(_))) {
-                catalog.add_event(event)?;
-            }
-            if let Task::Backup { job, to, .. } = &task
-                && let Some(facts) = known.jobs.get_mut(job)
-                && facts.failures <= AT_ONCE
-            {
-                facts.retry = Some((now, to.clone()));
-            }
-            if let Some((job, facts)) = task.job().and_then(|job| Some((job, known.jobs.get(job)?))) {
-                catalog.put_job(job, facts)?;
-            }
-            for name in learn::touched(&task, &outcome) {
-                if let Some(facts) = known.destinations.get(&name) {
-                    catalog.put_destination(&name, facts)?;
-                }
-            }
-        }
+        catalog.at_once(|| end_what_was_cut_off(&catalog, &mut known, now))?;
         let mut state = State::new(catalog, known, version)?;
         state.configure(settings);
+        state.forget_what_is_never_begun_again(now);
         Ok(Self { state: Mutex::new(state), changed })
     }
 
@@ -194,6 +167,12 @@ impl Service {
         self.state().order(order, now)?;
         (self.changed)();
         Ok(())
+    }
+
+    /// Whoever ordered something since the program began does not want it any more, unless it has begun.
+    pub fn withdraw(&self) {
+        self.state().withdraw();
+        (self.changed)();
     }
 
     /// Something happened that is no task of the service.
@@ -294,13 +273,49 @@ impl Service {
     }
 }
 
+/// Draws the conclusions from tasks that ended with the program.
+fn end_what_was_cut_off(catalog: &Catalog, known: &mut Known, now: Timestamp) -> Result<(), CatalogError> {
+    for (id, started, task) in catalog.unfinished()? {
+        if let Task::Look { destination } = &task {
+            // Nothing can be concluded from half a look.
+            catalog.drop_run(id)?;
+            if let Some(facts) = known.destinations.get_mut(destination) {
+                facts.stale = true;
+            }
+            continue;
+        }
+        let outcome = Outcome::failed(learn::was_stopped());
+        let learned = learn::from(known, &task, &outcome, started, now);
+        catalog.end_run(&RunStatus { id, ..learned.run })?;
+        // What goes on by itself needs no word.
+        for event in learned.events.iter().filter(|_| matches!(task, Task::Restore(_) | Task::Migrate(_))) {
+            catalog.add_event(event)?;
+        }
+        if let Task::Backup { job, to, .. } = &task
+            && let Some(facts) = known.jobs.get_mut(job)
+            && facts.failures <= AT_ONCE
+        {
+            facts.retry = Some((now, to.clone()));
+        }
+        if let Some((job, facts)) = task.job().and_then(|job| Some((job, known.jobs.get(job)?))) {
+            catalog.put_job(job, facts)?;
+        }
+        for name in learn::touched(&task, &outcome) {
+            if let Some(facts) = known.destinations.get(&name) {
+                catalog.put_destination(&name, facts)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 impl State {
     fn new(catalog: Catalog, known: Known, version: &str) -> Result<Self, CatalogError> {
         Ok(Self {
             settings: Settings::default(),
             known,
             running: BTreeMap::new(),
-            asked: Vec::new(),
+            asked: catalog.asked()?,
             plans: BTreeMap::new(),
             planned: None,
             notes: catalog.notes()?,
@@ -376,6 +391,7 @@ impl State {
             }
         }
         self.settings = settings;
+        self.renew_asked();
     }
 
     /// Notes that something could not be written. That something else can be does not bring it back.
@@ -385,7 +401,11 @@ impl State {
 
     /// Writes everything, if something could not be written before.
     fn write_again(&mut self) {
-        if self.unwritten.is_some() && self.catalog.at_once(|| self.catalog.put_everything(&self.known)).is_ok() {
+        let everything = || {
+            self.catalog.put_everything(&self.known)?;
+            self.catalog.put_asked(&self.asked)
+        };
+        if self.unwritten.is_some() && self.catalog.at_once(everything).is_ok() {
             self.unwritten = None;
         }
     }
@@ -468,17 +488,20 @@ impl State {
         let before = self.to_come(now.timestamp());
         self.count_anew(now);
         self.write_again();
+        self.drop_obsolete(now.timestamp());
         self.plan(now);
         let moved = self.to_come(now.timestamp()) != before;
         let running: Vec<Task> = self.running.values().map(|running| running.task.clone()).collect();
         let only = self.settings.only.as_deref();
         let jobs = self.settings.jobs.iter().filter(|job| only.is_none_or(|only| job.name == only)).cloned();
         let jobs: Vec<Job> = jobs.collect();
+        // One job alone is no time for what others asked of the service.
+        let asked: Vec<Asked> = self.asked.iter().filter(|asked| only.is_none() || asked.is_new).cloned().collect();
         let next = decide::next(&Facts {
             jobs: &jobs,
             known: &self.known,
             running: &running,
-            asked: &self.asked,
+            asked: &asked,
             plans: &self.plans,
             scope: self.settings.scope,
             now,
@@ -496,13 +519,19 @@ impl State {
     }
 
     fn start(&mut self, task: Task, now: Timestamp) -> Started {
+        let is_asked = self.begin_asked(&task);
         // Who says it now wants to know it of all of it.
         let sampling = match self.sampling(&task) {
-            Sampling::Go(_) if self.asked.contains(&task) => Sampling::Begin,
+            Sampling::Go(_) if is_asked => Sampling::Begin,
             sampling => sampling,
         };
-        self.asked.retain(|asked| *asked != task);
-        let id = match self.catalog.begin_run(&task, now) {
+        let begun = self.catalog.at_once(|| {
+            if is_asked {
+                self.catalog.put_asked(&self.asked)?;
+            }
+            self.catalog.begin_run(&task, now)
+        });
+        let id = match begun {
             Ok(id) => id,
             Err(error) => {
                 // Backups go on without it.
@@ -587,11 +616,15 @@ impl State {
         {
             facts.last = facts.last.take().map(|last| RunStatus { id, ..last });
         }
+        let is_asked = self.end_asked(&task, outcome);
         let (of, so_far) = self.counters.count(&run);
         let (is_behind, known) = (self.unwritten.is_some(), &self.known);
         let written = self.catalog.at_once(|| {
             if is_behind {
                 self.catalog.put_everything(known)?;
+            }
+            if is_behind || is_asked {
+                self.catalog.put_asked(&self.asked)?;
             }
             self.catalog.put_counter(&of, &so_far)?;
             if run.kind == TaskKind::Look && events.is_empty() {
@@ -627,6 +660,7 @@ impl State {
             known: &self.known,
             plans: &self.plans,
             running: &self.running,
+            asked: &self.asked,
             next: &self.next,
             unwritten: self.unwritten.as_deref(),
             unreached: &self.unreached,

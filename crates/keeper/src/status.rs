@@ -337,6 +337,8 @@ pub struct CopyStatus {
     pub verdict: Option<CopyVerdict>,
     /// It is protected from removal.
     pub pinned: bool,
+    /// It will be protected, or no longer, as soon as the destination can be reached.
+    pub pinning: Option<bool>,
     /// It will be removed next.
     pub leaving: bool,
 }

@@ -81,6 +81,18 @@ pub enum Task {
     },
 }
 
+/// A task that somebody asked for, until it is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The task.
+    pub task: Task,
+    /// How often it was begun.
+    pub tries: u32,
+    /// Since the program began.
+    #[serde(skip)]
+    pub is_new: bool,
+}
+
 /// What is restored, and where to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Restore {
@@ -159,6 +171,17 @@ impl Task {
             | Self::Pin { copy, .. }
             | Self::Delete { copy } => Some(&copy.destination),
         }
+    }
+
+    /// Whether it stays asked for until it has ended. A backup or rehearsal that is cut off is begun again without that,
+    /// a restore or a move never.
+    pub fn is_asked_to_its_end(&self) -> bool {
+        matches!(self, Self::Verify { .. } | Self::Pin { .. } | Self::Delete { .. })
+    }
+
+    /// Whether both say whether the same copy is protected.
+    pub fn pins_the_same(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Pin { copy, .. }, Self::Pin { copy: same, .. }) if copy == same)
     }
 
     /// The archive that it is about, by its name.

@@ -209,6 +209,7 @@ fn here(args: &RunArgs, config: Config, lock: lock::Lock, cancel: &Cancellation)
     let begun = Timestamp::now();
     let made = loop {
         if cancel.is_cancelled() {
+            running.service.withdraw();
             running.stop();
             return Err(Failure::new(INTERRUPTED, "interrupted; nothing was left behind"));
         }
@@ -298,6 +299,7 @@ pub(crate) fn rehearse(job: &str, args: &RehearseArgs, config: &Config, cancel: 
             let mut is_ordered = false;
             let done = loop {
                 if cancel.is_cancelled() {
+                    running.service.withdraw();
                     running.stop();
                     return Err(Failure::new(INTERRUPTED, "interrupted; nothing was left behind"));
                 }

@@ -549,7 +549,7 @@ mod tests {
         let expected = format!("time_zone = \"Europe/Berlin\"\n\n{text}");
         assert_eq!(set(Some("Europe/Berlin")), (Some("Europe/Berlin".to_owned()), expected.clone()));
         assert_eq!(set(Some("UTC")).1, expected.replace("Europe/Berlin", "UTC"));
-        assert_eq!(set(None), (None, text.to_owned()));
+        assert_eq!(set(None), (None, format!("\n{text}")));
         fs::remove_file(&path).unwrap();
         assert_eq!(set(Some("UTC")).1, "time_zone = \"UTC\"\n", "the page may write it before anything else");
     }

@@ -73,7 +73,10 @@ fn a_time_zone_is_a_name_at_the_top() {
     assert_eq!(parsed("[backup]\n").unwrap().time_zone(), None, "the system's");
     let hint = |text| parsed(text).unwrap_err().hint.unwrap();
     assert_eq!(hint("time_zone = \"my kitchen\""), "write it as \"Europe/Berlin\" or \"UTC\"");
-    assert_eq!(hint("[backup]\ntime_zone = \"UTC\""), "write time_zone at the top of the file, above the first [table]");
+    assert_eq!(
+        hint("[backup]\ntime_zone = \"UTC\""),
+        "write time_zone at the top of the file, above the first [table]"
+    );
 }
 
 #[test]

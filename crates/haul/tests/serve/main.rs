@@ -18,3 +18,4 @@ mod restoring;
 mod setting_up;
 mod time_zone;
 mod told;
+mod waiting;

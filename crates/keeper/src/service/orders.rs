@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::State;
+use super::{State, asked};
 use crate::{
     decide,
     facts::Copy,
@@ -75,8 +75,10 @@ impl State {
                 let Some(job) = self.settings.jobs.iter().find(|known| known.name == job) else {
                     return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
                 };
-                let running = self.running.values().map(|running| &running.task).chain(&self.asked);
-                if running.clone().any(|task| matches!(task, Task::Backup { job: name, .. } if *name == job.name)) {
+                // What an earlier program was asked for, and this one has not begun, is this one.
+                let asked = self.asked.iter().filter(|asked| asked.is_new).map(|asked| &asked.task);
+                let mut running = self.running.values().map(|running| &running.task).chain(asked);
+                if running.any(|task| matches!(task, Task::Backup { job: name, .. } if *name == job.name)) {
                     return no(format!("a backup of {:?} is being made already", job.name), "wait for it to end");
                 }
                 Task::Backup {
@@ -117,7 +119,7 @@ impl State {
                 self.reachable(&restore.copy)?;
                 self.copy(&restore.copy)?;
                 let is_restored = |task: &&Task| matches!(task, Task::Restore(other) if other.into == restore.into);
-                let at_work = self.running.values().map(|running| &running.task).chain(&self.asked);
+                let at_work = self.running.values().map(|running| &running.task).chain(self.asked());
                 if at_work.clone().any(|task| is_restored(&task)) {
                     return no(
                         format!("a backup is being restored into {} already", restore.into),
@@ -144,7 +146,7 @@ impl State {
                     return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
                 }
                 let wanted = Task::Migrate(migrate.clone());
-                let at_work = self.running.values().map(|running| &running.task).chain(&self.asked);
+                let at_work = self.running.values().map(|running| &running.task).chain(self.asked());
                 let mut in_the_way = at_work.filter(|task| task.excludes(&wanted)).map(|task| match task {
                     Task::Migrate(other) if other.to == *to => {
                         format!("an installation is being moved to {to} already")
@@ -159,9 +161,14 @@ impl State {
                 wanted
             }
             Order::Pin { copy, pinned } => {
-                self.reachable(&copy)?;
-                self.copy(&copy)?;
-                Task::Pin { copy, pinned }
+                let is_so = self.copy(&copy)?.item.pinned == pinned;
+                let is_away = self.reachable(&copy).is_err();
+                let task = Task::Pin { copy, pinned };
+                self.forget_pins_like(&task);
+                if is_so && is_away {
+                    return Ok(());
+                }
+                task
             }
             Order::Delete { copy, even_only } => {
                 self.reachable(&copy)?;
@@ -199,9 +206,10 @@ impl State {
                 return Ok(());
             }
         };
-        if !self.asked.contains(&task) {
-            self.asked.push(task);
+        if self.asked.len() >= asked::MOST {
+            return no(format!("{} orders wait already", asked::MOST), "wait until some of them are done");
         }
+        self.ask(task);
         Ok(())
     }
 
@@ -236,7 +244,7 @@ impl State {
             });
         // What is about to go is no other copy.
         let is_going = |destination: &str, name: &str| {
-            let tasks = self.running.values().map(|running| &running.task).chain(&self.asked);
+            let tasks = self.running.values().map(|running| &running.task).chain(self.asked());
             tasks.into_iter().any(|task| match task {
                 Task::Delete { copy } => copy.destination == destination && copy.name == name,
                 Task::Remove { destination: at, removals, .. } => {

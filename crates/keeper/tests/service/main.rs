@@ -1,6 +1,7 @@
 //! The service, driven by hand: a clock that the test sets, tasks that the test ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod asked;
 mod copies;
 mod migrating;
 mod restoring;
@@ -423,8 +424,8 @@ fn two_deletions_at_once_do_not_take_the_last_copy_and_nothing_is_ordered_where_
     while world.running.iter().any(|started| started.task.kind() == TaskKind::Look) {
         world.end(TaskKind::Look, |_, _| away());
     }
-    let pin = Order::Pin { copy: Location { destination: "off".to_owned(), name: name.to_string() }, pinned: true };
-    let refused = world.service.order(pin, world.now).unwrap_err();
+    let copy = Location { destination: "off".to_owned(), name: name.to_string() };
+    let refused = world.service.order(Order::Delete { copy, even_only: true }, world.now).unwrap_err();
     assert!(refused.message.contains("off can't be reached"), "{}", refused.message);
 }
 

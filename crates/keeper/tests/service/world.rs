@@ -164,6 +164,12 @@ impl World {
                 let verdict = CopyVerdict { whole: true, damaged: false, sentence: "whole".into(), samples: false };
                 Outcome::done("whole", Found::Verified(verdict))
             }
+            Task::Pin { copy, pinned } => {
+                for item in self.held.get_mut(&copy.destination).into_iter().flatten() {
+                    item.pinned = if copy.name == *item.name { *pinned } else { item.pinned };
+                }
+                Outcome::done("pinned", Found::Pinned(*pinned))
+            }
             other => panic!("{other:?}"),
         }
     }

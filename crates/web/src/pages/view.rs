@@ -277,7 +277,7 @@ pub(crate) fn title(archive: &ArchiveStatus) -> &str {
 }
 
 pub(crate) fn is_pinned(archive: &ArchiveStatus) -> bool {
-    archive.item.pinned || archive.copies.iter().any(|copy| copy.pinned)
+    archive.copies.iter().any(|copy| copy.pinning.unwrap_or(copy.pinned))
 }
 
 #[cfg(test)]

@@ -481,6 +481,7 @@ impl Backend for Fake {
         let sftp = [("host", "box.example.org"), ("user", "ada"), ("path", "backups/ha")];
         Ok(Configured {
             version: "v1".to_owned(),
+            time_zone: None,
             jobs: vec![ConfiguredJob {
                 name: "home".to_owned(),
                 paused: false,

@@ -166,6 +166,7 @@ pub fn archive(number: usize, destinations: &[&str]) -> ArchiveStatus {
             verified: verified.then(|| hours_ago(2 + 24 * number as i64)),
             verdict: verified.then_some(verdict),
             pinned: item.pinned,
+            pinning: None,
             leaving: number == 13 && place == 0,
         }
     };

@@ -107,6 +107,12 @@ impl Page {
         copies.into_iter().try_for_each(|copy| self.want(want(copy)))
     }
 
+    /// Where a copy is out of reach, that waits.
+    fn pin(&self, archive: &str, pinned: bool) -> Result<(), Reason> {
+        let mut copies = self.copies(archive, None)?.into_iter();
+        copies.try_for_each(|copy| self.want(Wanting::Pin { copy, pinned }))
+    }
+
     /// Refuses what can't be done everywhere, before it is begun anywhere.
     fn all_reached(&self, copies: &[At]) -> Result<(), Reason> {
         let away = self.away();
@@ -199,8 +205,8 @@ impl Backend for Page {
                 self.want(Wanting::Rehearse { job, copy: Some(copy) })
             }
             Order::RehearseNewest { job } => self.want(Wanting::Rehearse { job, copy: None }),
-            Order::Pin { archive } => self.each(&archive, None, |copy| Wanting::Pin { copy, pinned: true }),
-            Order::Unpin { archive } => self.each(&archive, None, |copy| Wanting::Pin { copy, pinned: false }),
+            Order::Pin { archive } => self.pin(&archive, true),
+            Order::Unpin { archive } => self.pin(&archive, false),
             Order::Note { archive, text } => self.want(Wanting::Note { archive, text }),
             Order::Delete { archive, destination, name, even_the_only_copy } => {
                 let mut copies = self.copies(&archive, destination.as_deref())?;
