@@ -69,8 +69,9 @@ pub(crate) struct Config {
     tables: BTreeMap<&'static str, Vec<Setting>>,
     // Options of this run that only the command's table says.
     from_table: BTreeSet<String>,
-    // The file that was read.
+    // The file that was read, and what it said.
     path: Option<PathBuf>,
+    text: Option<String>,
 }
 
 /// A destination with a name.
@@ -174,14 +175,29 @@ impl Config {
     /// `said`, else the first of the usual files that exists, else nothing.
     pub(crate) fn load(given: Option<&Path>) -> Result<Self, Failure> {
         let usual = usual_files();
-        let (path, text) = match given {
-            Some(path) => (path, read(path)?),
-            None => match usual.iter().find(|path| path.exists()) {
-                Some(path) => (path.as_path(), read(path)?),
-                None => return Ok(Self::default()),
-            },
-        };
-        Ok(Self { path: Some(path.to_owned()), ..Self::parse(path, &text)? })
+        match given.or_else(|| usual.iter().map(PathBuf::as_path).find(|path| path.exists())) {
+            Some(path) => Self::of(path, read(path)?),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// What this text says, read from there.
+    pub(crate) fn of(path: &Path, text: String) -> Result<Self, Failure> {
+        let config = Self::parse(path, &text)?;
+        Ok(Self { path: Some(path.to_owned()), text: Some(text), ..config })
+    }
+
+    /// What the file says. What is no file, such as a pipe, could be waited for for ever.
+    pub(crate) fn read(path: &Path) -> Result<String, Failure> {
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Failure::usage(format!("the configuration file {} is no file", path.display())));
+        }
+        read(path)
+    }
+
+    /// What the file said.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {

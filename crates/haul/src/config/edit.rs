@@ -267,7 +267,8 @@ impl Draft {
         {
             text = text.replace("\r\n", "\n").replace('\n', "\r\n");
         }
-        let config = Config { path: Some(self.path.clone()), ..Config::parse(&self.path, &text)? };
+        let config = Config::of(&self.path, text)?;
+        let text = config.text().unwrap_or_default();
         let is_written = replace(&self.path, self.before.as_deref(), text.as_bytes())
             .map_err(|error| unusable(&self.path, "write", &error))?;
         if !is_written {

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -56,8 +56,7 @@ impl Listening {
             service: Arc::clone(&running.service),
             worker: Arc::clone(&running.worker),
             changes: running.changes.clone(),
-            path: running.path.clone().unwrap_or_default(),
-            editing: Mutex::new(()),
+            file: Arc::clone(&running.configuration),
             signing: SigningIn::new(&running.service),
         };
         let options =

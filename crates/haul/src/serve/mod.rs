@@ -4,11 +4,13 @@
 //! waits for the next moment.
 
 mod alarm;
+mod configuration;
 pub(crate) mod control;
 mod copies;
 mod doing;
 mod listening;
 pub(crate) mod lock;
+mod looking;
 mod making;
 mod migrating;
 mod mqtt;
@@ -21,21 +23,21 @@ mod worker;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread::JoinHandle,
 };
 
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use keeper::{
     catalog::Catalog,
     service::{Service, Started},
     settings::Settings,
-    status::{ConfigurationStatus, Ending, Event, Failure as Reason, Level, Status},
+    status::{Ending, Event, Failure as Reason, Level, Status},
     task::{Migrate, Outcome, Restore, Task},
 };
 use store::Cancellation;
@@ -43,26 +45,25 @@ use tokio::sync::watch;
 
 use self::{
     alarm::{Alarm, Bell},
+    configuration::{Configuration, Read},
     control::Control,
     listening::Listening,
+    looking::Looking,
     mqtt::Broker,
     notifying::Notifying,
-    settings::{check_keys, settings, unread_sources},
+    settings::{check_keys, place_questions, settings, unread_sources},
     worker::Worker,
 };
 use crate::{
     args::ServeArgs,
     clock,
-    config::{Config, Mqtt},
+    config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
     gentle, output, password,
 };
 
 const CATALOG: &str = "catalog.db";
-/// A file in which jobs or destinations are missing counts when it stays like that for so long: editors and scripts
-/// write in steps.
-const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 /// Events that are logged at once at most.
 const LOGGED: usize = 200;
 
@@ -74,17 +75,13 @@ pub(crate) struct Running {
     bell: Bell,
     changes: watch::Receiver<u64>,
     notifying: Notifying,
-    // The broker that the configuration in force names.
-    mqtt: watch::Sender<Option<Mqtt>>,
+    configuration: Arc<Configuration>,
     threads: Vec<Working>,
-    // The configuration file as it was read last.
-    path: Option<PathBuf>,
-    text: Option<String>,
-    // What it says since when, while it may be half written.
-    unsettled: Option<(Option<String>, Timestamp)>,
     is_stopping: Arc<AtomicBool>,
     logged: i64,
     is_logging: bool,
+    // Sources that could not be read at the start.
+    unread: Vec<String>,
     _lock: lock::Lock,
 }
 
@@ -106,16 +103,18 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     let _waking = cancel.on_cancel(move || bell.ring());
     let listening = Listening::start(args, &running)?;
     let shown = |path: &Path| engine::shown(path.as_os_str().as_encoded_bytes());
-    let file = running.path.as_deref().map_or_else(|| "none".to_owned(), shown);
+    let file = running.configuration.path.as_deref().map_or_else(|| "none".to_owned(), shown);
     let state = shown(&destination::state_directory());
     running.log_line(&format!("configuration {file}, state in {state}"));
     for line in listening.lines() {
         running.log_line(&line);
     }
-    running.log_unread();
+    for line in &running.unread {
+        running.log_line(line);
+    }
     let broker = Broker::start(listening.runtime(), &running, listening.public_address(args));
     while !cancel.is_cancelled() {
-        let settled = running.reload(Timestamp::now());
+        let settled = running.configuration.reload(Timestamp::now());
         let wake = running.step();
         running.wait(wake.into_iter().chain(settled).min())?;
     }
@@ -154,13 +153,8 @@ fn looked_up(config: &Config, now: &Zoned) -> Result<Service, Failure> {
     let unreadable = |error: keeper::catalog::CatalogError| Failure::new(FAILED, error.to_string());
     let catalog = catalog.map_err(unreadable)?;
     let version = env!("CARGO_PKG_VERSION");
-    Service::glance(catalog, settings(config), version, now).map_err(unreadable)
-}
-
-/// What the configuration file says. What is no file, such as a pipe, could be waited for for ever.
-fn text_of(path: &Path) -> Option<String> {
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    std::fs::read_to_string(path).ok()
+    let answers = Looking::new(|| ()).ask(place_questions(config));
+    Service::glance(catalog, settings(config, &answers), version, now).map_err(unreadable)
 }
 
 fn cannot_wait(error: &std::io::Error) -> Failure {
@@ -188,7 +182,6 @@ impl Running {
         let path = config.path_or_usual();
         let alarm = Alarm::new(path.as_deref()).map_err(|error| cannot_wait(&error))?;
         let bell = alarm.bell();
-        let text = path.as_deref().and_then(text_of);
         let (counting, changes) = watch::channel(0);
         let tell = {
             let bell = bell.clone();
@@ -198,25 +191,40 @@ impl Running {
             })
         };
         let version = env!("CARGO_PKG_VERSION");
-        let mut settings = settings(&config);
+        let looking = Looking::new({
+            let bell = bell.clone();
+            move || bell.ring()
+        });
+        let answers = looking.ask(place_questions(&config));
+        let unread = unread_sources(&config, &answers);
+        let mut settings = settings(&config, &answers);
         narrow(&mut settings);
         let service = Service::new(catalog, settings, version, Timestamp::now(), tell)
             .map_err(|error| Failure::new(FAILED, error.to_string()))?;
         let logged = service.events(None, 1).first().map_or(0, |event| event.id);
         let mqtt = watch::Sender::new(config.mqtt().cloned());
+        let read = Mutex::new(Read { text: config.text().map(str::to_owned), unsettled: None });
         let (service, worker) = (Arc::new(service), Arc::new(Worker::new(config)));
-        Ok(Self {
-            notifying: Notifying::new(&service, &worker, bell.clone()),
+        let notifying = Notifying::new(&service, &worker, bell.clone());
+        let configuration = Configuration {
+            service: Arc::clone(&service),
+            worker: Arc::clone(&worker),
+            notifying: notifying.clone(),
             mqtt,
+            looking,
+            path,
+            read,
+        };
+        Ok(Self {
+            notifying,
+            configuration: Arc::new(configuration),
+            unread,
             service,
             worker,
             alarm,
             bell,
             changes,
             threads: Vec::new(),
-            path,
-            text,
-            unsettled: None,
             is_stopping: Arc::default(),
             logged,
             is_logging,
@@ -309,50 +317,6 @@ impl Running {
         let _ = give.send(Box::new(run));
     }
 
-    /// Reads the configuration file again if it has changed. One that is wrong changes nothing. Returns when to look
-    /// again whether it is complete.
-    fn reload(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let path = self.path.clone()?;
-        let text = text_of(&path);
-        if text == self.text {
-            self.unsettled = None;
-            return None;
-        }
-        let loaded = loaded(&path, text.as_deref())
-            .and_then(|config| check_keys(&config, &Cancellation::default()).map(|()| config));
-        let is_half = match &loaded {
-            Ok(new) => lacks(new, &self.worker.config()),
-            Err(_) => text.as_deref().is_none_or(|text| text.trim().is_empty()),
-        };
-        if is_half {
-            let since = self.unsettled.as_ref().filter(|(before, _)| *before == text).map(|(_, since)| *since);
-            // A clock that was put back begins anew.
-            let since = since.filter(|since| *since <= now).unwrap_or(now);
-            if now.duration_since(since) < SETTLED {
-                self.unsettled = Some((text, since));
-                return Some(since + SETTLED);
-            }
-        }
-        (self.text, self.unsettled) = (text, None);
-        match loaded {
-            Ok(config) => {
-                let settings = settings(&config);
-                let mqtt = config.mqtt().cloned();
-                self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
-                self.worker.configure(config);
-                self.service.configure(settings);
-                self.notifying.try_again();
-                self.log_line("the configuration was read again");
-                self.log_unread();
-            }
-            Err(failure) => {
-                let path = engine::shown(path.as_os_str().as_encoded_bytes());
-                self.service.configuration_problem(ConfigurationStatus { path, problem: Some(failure.message) });
-            }
-        }
-        None
-    }
-
     /// Ends everything that runs, and waits for that.
     pub(crate) fn stop(&mut self) {
         self.service.cancel_all();
@@ -378,38 +342,11 @@ impl Running {
         }
     }
 
-    fn log_unread(&self) {
-        for line in unread_sources(&self.worker.config()) {
-            self.log_line(&line);
-        }
-    }
-
     fn log_line(&self, text: &str) {
         if self.is_logging {
             output::log(text);
         }
     }
-}
-
-/// What the file says. An empty one says nothing: whoever wants no jobs says so by what else is in it.
-fn loaded(path: &Path, text: Option<&str>) -> Result<Config, Failure> {
-    if is_blank(text) {
-        let shown = engine::shown(path.as_os_str().as_encoded_bytes());
-        return Err(Failure::new(FAILED, format!("the configuration file {shown} is empty; what was in force stays")));
-    }
-    Config::load(Some(path))
-}
-
-fn is_blank(text: Option<&str>) -> bool {
-    text.is_some_and(|text| text.trim().is_empty())
-}
-
-/// Whether a job or a destination is gone.
-fn lacks(new: &Config, old: &Config) -> bool {
-    let has_job = |name: &str| new.jobs().iter().any(|job| job.name == name);
-    old.jobs().iter().any(|job| {
-        !has_job(&job.name) || job.destinations.iter().any(|target| new.destination(&target.destination).is_none())
-    })
 }
 
 /// What is said of a task that takes its time. Its end is an event.

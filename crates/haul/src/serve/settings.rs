@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use keeper::{
+    job::Job,
     settings::{Scope, Settings},
     status::ConfigurationStatus,
 };
 
 use store::{Address, Cancellation};
 
+use super::looking::{Answer, Answers, Question};
 use crate::{
     config::{Config, Named},
     failure::{FAILED, Failure},
@@ -19,32 +21,62 @@ use crate::{
 /// Keys of a destination that say where it is; all others say how it is reached.
 const WHERE: &[&str] = &["endpoint", "account", "api_url"];
 
-/// Refuses a configuration with a key that can't be read: each backup would fail, at night, one after the other.
-pub(super) fn check_keys(config: &Config, cancel: &Cancellation) -> Result<(), Failure> {
-    for job in config.jobs() {
-        if let Some(path) = &job.making.password_file {
-            // It may be on a disk that is mounted later: systemd tries again then.
-            password::check(path, cancel).map_err(|failure| Failure {
-                code: FAILED,
-                message: format!("[jobs.{}]: {}", job.name, failure.message),
-                ..failure
-            })?;
-        }
-    }
-    Ok(())
+/// What is asked before a configuration comes into force.
+pub(super) fn key_questions(config: &Config) -> impl Iterator<Item = Question> {
+    config.jobs().iter().filter_map(|job| job.making.password_file.clone()).map(Question::Key)
 }
 
-/// Sources that are not there, or can't be read: a share may come later, so they are only told.
-pub(super) fn unread_sources(config: &Config) -> impl Iterator<Item = String> {
-    config.jobs().iter().filter_map(|job| {
-        let error = std::fs::read_dir(&job.source).err()?;
-        let source = engine::shown(job.source.as_os_str().as_encoded_bytes());
-        Some(format!("warning: {}: {source} can't be read: {}", job.name, engine::plain_reason(&error)))
+/// What is asked when it does.
+pub(super) fn place_questions(config: &Config) -> impl Iterator<Item = Question> {
+    let sources = config.jobs().iter().map(|job| Question::Source(job.source.clone()));
+    sources.chain(config.destinations().filter_map(|(_, named)| match &named.address {
+        Address::Local(path) => Some(Question::Place(path.clone())),
+        _ => None,
+    }))
+}
+
+/// Refuses a configuration with a key that can't be read: each backup would fail, at night, one after the other.
+pub(super) fn check_keys(config: &Config, cancel: &Cancellation) -> Result<(), Failure> {
+    config.jobs().iter().try_for_each(|job| match &job.making.password_file {
+        // It may be on a disk that is mounted later: systemd tries again then.
+        Some(path) => password::check(path, cancel).map_err(|failure| of_job(&job.name, failure)),
+        None => Ok(()),
     })
 }
 
-/// What the service goes by.
-pub(crate) fn settings(config: &Config) -> Settings {
+/// The same of what was asked.
+pub(super) fn check_answered_keys(config: &Config, answers: &Answers) -> Result<(), Failure> {
+    config.jobs().iter().try_for_each(|job| {
+        let Some(path) = &job.making.password_file else { return Ok(()) };
+        let wrong = if let Some(Answer::Key(wrong)) = answers.get(&Question::Key(path.clone())) {
+            wrong.clone()
+        } else {
+            let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+            Some(format!("can't read the password file {shown}: its file system does not answer"))
+        };
+        wrong.map_or(Ok(()), |wrong| Err(of_job(&job.name, Failure::new(FAILED, wrong))))
+    })
+}
+
+fn of_job(job: &str, failure: Failure) -> Failure {
+    Failure { code: FAILED, message: format!("[jobs.{job}]: {}", failure.message), ..failure }
+}
+
+/// Sources that are not there, or can't be read: a share may come later, so they are only told.
+pub(super) fn unread_sources(config: &Config, answers: &Answers) -> Vec<String> {
+    let line = |job: &Job| {
+        let why = match answers.get(&Question::Source(job.source.clone())) {
+            Some(Answer::Source { unread, .. }) => unread.clone()?,
+            _ => "its file system does not answer".to_owned(),
+        };
+        let source = engine::shown(job.source.as_os_str().as_encoded_bytes());
+        Some(format!("warning: {}: {source} can't be read: {why}", job.name))
+    };
+    config.jobs().iter().filter_map(line).collect()
+}
+
+/// What the service goes by; `answers` are those to [`place_questions`].
+pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let jobs = config.jobs().to_vec();
     let named = |name: &str| config.destination(name).map(|named| named.address.to_string());
     let destinations = jobs
@@ -52,12 +84,16 @@ pub(crate) fn settings(config: &Config) -> Settings {
         .flat_map(|job| &job.destinations)
         .filter_map(|target| Some((target.destination.clone(), named(&target.destination)?)))
         .collect();
+    let instance = |job: &Job| match answers.get(&Question::Source(job.source.clone())) {
+        Some(Answer::Source { instance, .. }) => instance.clone(),
+        _ => None,
+    };
     let instances: BTreeMap<String, String> =
-        jobs.iter().filter_map(|job| Some((job.name.clone(), engine::instance_id(&job.source)?))).collect();
+        jobs.iter().filter_map(|job| Some((job.name.clone(), instance(job)?))).collect();
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
     let identities = targets().filter_map(|name| Some((name.clone(), identity(config.destination(name)?)))).collect();
-    let places = targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?)))).collect();
+    let places = targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)))).collect();
     // Whoever is called when a backup begins and ends hears nothing else.
     let (pings, channels): (Vec<_>, Vec<_>) =
         config.channels().iter().partition(|channel| matches!(channel.way, Way::Ping(_)));
@@ -84,10 +120,13 @@ fn identity(named: &Named) -> String {
 }
 
 /// The directory itself, whatever links lead there.
-fn place(named: &Named) -> String {
+fn place(named: &Named, answers: &Answers) -> String {
     match &named.address {
         Address::Local(path) => {
-            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let real = match answers.get(&Question::Place(path.clone())) {
+                Some(Answer::Place(real)) => real,
+                _ => path,
+            };
             real.to_string_lossy().into_owned()
         }
         address => format!("{address} {}", identity(named)),

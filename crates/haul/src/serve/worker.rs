@@ -18,7 +18,7 @@ use super::{
     migrating::{self, Agreed},
     rehearsing, restoring,
 };
-use crate::{clock, config::Config, failure::INTERRUPTED};
+use crate::{config::Config, failure::INTERRUPTED};
 
 /// What tasks need of the configuration.
 pub(crate) struct Worker {
@@ -59,7 +59,6 @@ impl Worker {
 
     /// Tasks that start from now on go by this.
     pub(crate) fn configure(&self, config: Config) {
-        clock::set(config.time_zone().cloned());
         *self.force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Force::of(config));
     }
 

@@ -12,6 +12,7 @@ mod monitoring;
 mod mqtt;
 mod mqtt_rig;
 mod page;
+mod reading;
 #[path = "../common/receiving.rs"]
 mod receiving;
 mod restoring;

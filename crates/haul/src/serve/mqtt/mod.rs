@@ -61,7 +61,7 @@ impl Broker {
             told: last_event(&service),
             service,
             changes: running.changes.clone(),
-            outside: Outside { settings: running.mqtt.subscribe(), stopped },
+            outside: Outside { settings: running.configuration.mqtt.subscribe(), stopped },
             page,
             memory: Memory::in_directory(&destination::state_directory()),
             client: client(),

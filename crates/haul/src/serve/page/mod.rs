@@ -10,10 +10,7 @@ mod setup;
 mod sign_in;
 mod typed;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use homeassistant::Secret;
 use jiff::{Timestamp, tz::TimeZone};
@@ -32,12 +29,13 @@ use web::backend::{
 
 use self::contents::Looking;
 pub(super) use self::sign_in::SigningIn;
-use super::{doing::reason, migrating::Agreed, settings::settings, worker::Worker};
+use super::{configuration::Configuration as InForce, doing::reason, migrating::Agreed, worker::Worker};
 use zeroize::Zeroizing;
 
 use crate::{
     clock,
-    config::{Config, edit::Draft},
+    config::edit::Draft,
+    failure::Failure,
     log_lines,
     password::{self, Keys},
 };
@@ -47,10 +45,7 @@ pub(super) struct Page {
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
     pub(super) changes: watch::Receiver<u64>,
-    /// The configuration file, or where it would be.
-    pub(super) path: PathBuf,
-    /// Who changes the file takes turns.
-    pub(super) editing: Mutex<()>,
+    pub(super) file: Arc<InForce>,
     pub(super) signing: Arc<SigningIn>,
 }
 
@@ -74,20 +69,13 @@ impl Page {
         places.filter(|place| place.away_since.is_some()).map(|place| place.name).collect()
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Draft) -> Result<(), crate::failure::Failure>) -> Result<(), Reason> {
-        let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = Draft::open(&self.path).and_then(|mut draft| {
+    fn edit(&self, change: impl FnOnce(&mut Draft) -> Result<(), Failure>) -> Result<(), Reason> {
+        let changed = |path: &Path| {
+            let mut draft = Draft::open(path)?;
             change(&mut draft)?;
-            draft.save()
-        });
-        self.put_into_force(changed.map_err(|failure| reason(&failure))?);
-        Ok(())
-    }
-
-    fn put_into_force(&self, config: Config) {
-        let settings = settings(&config);
-        self.worker.configure(config);
-        self.service.configure(settings);
+            Ok::<_, Failure>(((), draft.save()?))
+        };
+        self.file.change(changed).map_err(|failure| reason(&failure))
     }
 
     fn want(&self, wanting: Wanting) -> Result<(), Reason> {
@@ -174,8 +162,13 @@ impl Backend for Page {
         let status = self.status().configuration;
         // Secrets are in files of their own, and the parser refuses them in addresses; `boot`, `before` and `after` are
         // the user's own words.
-        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-        Configuration { path: self.path.display().to_string(), text, problem: status.problem, time_zone: clock::name() }
+        let text = std::fs::read_to_string(self.file.path()).unwrap_or_default();
+        Configuration {
+            path: self.file.path().display().to_string(),
+            text,
+            problem: status.problem,
+            time_zone: clock::name(),
+        }
     }
 
     fn order(&self, order: Order) -> Result<(), Reason> {
@@ -316,9 +309,7 @@ impl Backend for Page {
 
     fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
         setup::prepare(&self.worker.config(), &wanted.location)?;
-        let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (established, config) = setup::set_up(&self.path, wanted)?;
-        self.put_into_force(config);
+        let established = self.file.change(|path| setup::set_up(path, wanted))?;
         self.signing.forget();
         // The first backup is due at once, unless backups are only made when somebody says so.
         if wanted.schedule.trim().is_empty() {
@@ -328,7 +319,7 @@ impl Backend for Page {
     }
 
     fn configured(&self) -> Result<Configured, Reason> {
-        changes::configured(&self.path)
+        changes::configured(self.file.path())
     }
 
     fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Reason> {
@@ -353,9 +344,7 @@ impl Backend for Page {
         if let What::Location { location, .. } = &change.what {
             setup::prepare(&self.worker.config(), location)?;
         }
-        let _turn = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (key, config) = changes::change(&self.path, change)?;
-        self.put_into_force(config);
+        let key = self.file.change(|path| changes::change(path, change))?;
         if matches!(change.what, What::Location { .. }) {
             self.signing.forget();
         }

@@ -1,0 +1,149 @@
+//! The configuration file while the service runs, and the one way in which what it says comes into force: whether
+//! somebody edited the file or changed it on the page.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use keeper::{service::Service, status::ConfigurationStatus};
+use tokio::sync::watch;
+
+use super::{
+    looking::Looking,
+    notifying::Notifying,
+    settings::{check_answered_keys, key_questions, place_questions, settings, unread_sources},
+    worker::Worker,
+};
+use crate::{
+    clock,
+    config::{Config, Mqtt},
+    failure::{FAILED, Failure},
+    output,
+};
+
+/// A file in which jobs or destinations are missing counts when it stays like that for so long: editors and scripts
+/// write in steps.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
+
+/// What a configuration is put into force for.
+pub(super) struct Configuration {
+    pub(super) service: Arc<Service>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) notifying: Notifying,
+    /// The broker that the configuration in force names.
+    pub(super) mqtt: watch::Sender<Option<Mqtt>>,
+    pub(super) looking: Looking,
+    /// The file, or where it would be; nothing: there is none to write.
+    pub(super) path: Option<PathBuf>,
+    /// Who reads or changes it takes turns.
+    pub(super) read: Mutex<Read>,
+}
+
+/// The file as it was read last.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) text: Option<String>,
+    /// What it says since when, while it may be half written.
+    pub(super) unsettled: Option<(Option<String>, Timestamp)>,
+}
+
+impl Configuration {
+    /// The file, or where it would be.
+    pub(super) fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Reads the file again if it has changed. One that is wrong changes nothing. Returns when to look again whether it
+    /// is complete.
+    pub(super) fn reload(&self, now: Timestamp) -> Option<Timestamp> {
+        let path = self.path.as_deref()?;
+        let mut read = match self.read.try_lock() {
+            Ok(read) => read,
+            Err(TryLockError::Poisoned(read)) => read.into_inner(),
+            // Whoever changes it may wait for a disk, and rings when that is done.
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let found = Config::read(path);
+        let text = found.as_ref().ok();
+        if text == read.text.as_ref() && !self.looking.was_late() {
+            read.unsettled = None;
+            return None;
+        }
+        let text = text.cloned();
+        let loaded = found.and_then(|text| loaded(path, text));
+        let is_half = match &loaded {
+            Ok(new) => lacks(new, &self.worker.config()),
+            Err(_) => text.as_deref().is_none_or(|text| text.trim().is_empty()),
+        };
+        if is_half {
+            let since = read.unsettled.as_ref().filter(|(before, _)| *before == text).map(|(_, since)| *since);
+            // A clock that was put back begins anew.
+            let since = since.filter(|since| *since <= now).unwrap_or(now);
+            if now.duration_since(since) < SETTLED {
+                read.unsettled = Some((text, since));
+                return Some(since + SETTLED);
+            }
+        }
+        (read.text, read.unsettled) = (text, None);
+        let loaded = loaded.and_then(|config| {
+            let answers = self.looking.ask(key_questions(&config));
+            check_answered_keys(&config, &answers).map(|()| config)
+        });
+        match loaded {
+            Ok(config) => self.put_into_force(config, "the configuration was read again"),
+            Err(failure) => {
+                let path = engine::shown(path.as_os_str().as_encoded_bytes());
+                self.service.configuration_problem(ConfigurationStatus { path, problem: Some(failure.message) });
+            }
+        }
+        None
+    }
+
+    /// Changes the file, and puts into force what it says then.
+    pub(super) fn change<T, E>(&self, change: impl FnOnce(&Path) -> Result<(T, Config), E>) -> Result<T, E> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(self.path()).map(|(made, config)| {
+            *read = Read { text: config.text().map(str::to_owned), unsettled: None };
+            self.put_into_force(config, "the configuration was changed on the page or by the API");
+            made
+        });
+        drop(read);
+        // What somebody else wrote meanwhile was not looked at.
+        self.service.show_anew();
+        changed
+    }
+
+    fn put_into_force(&self, config: Config, why: &str) {
+        let answers = self.looking.ask(place_questions(&config));
+        let (settings, unread) = (settings(&config, &answers), unread_sources(&config, &answers));
+        let mqtt = config.mqtt().cloned();
+        clock::set(config.time_zone().cloned());
+        self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
+        self.worker.configure(config);
+        self.service.configure(settings);
+        self.notifying.try_again();
+        output::log(why);
+        for line in &unread {
+            output::log(line);
+        }
+    }
+}
+
+/// What the file says. An empty one says nothing: whoever wants no jobs says so by what else is in it.
+fn loaded(path: &Path, text: String) -> Result<Config, Failure> {
+    if text.trim().is_empty() {
+        let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+        return Err(Failure::new(FAILED, format!("the configuration file {shown} is empty; what was in force stays")));
+    }
+    Config::of(path, text)
+}
+
+/// Whether a job or a destination is gone.
+fn lacks(new: &Config, old: &Config) -> bool {
+    let has_job = |name: &str| new.jobs().iter().any(|job| job.name == name);
+    old.jobs().iter().any(|job| {
+        !has_job(&job.name) || job.destinations.iter().any(|target| new.destination(&target.destination).is_none())
+    })
+}
