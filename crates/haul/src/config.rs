@@ -4,6 +4,7 @@
 //! so a flag overrides the environment, and the environment overrides the file. The adapter interprets the keys of a
 //! destination; this module only knows their names.
 
+pub(crate) mod beside;
 pub(crate) mod edit;
 mod jobs;
 mod mqtt;
@@ -32,7 +33,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub(crate) use self::mqtt::Mqtt;
+pub(crate) use self::{
+    mqtt::{KEYS as MQTT_KEYS, Mqtt},
+    notify::KEYS as CHANNEL_KEYS,
+};
 use crate::{
     args::{Cli, VerifyArg},
     failure::Failure,

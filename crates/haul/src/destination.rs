@@ -288,11 +288,6 @@ impl Network {
         Ok(self.reach(destination, &self.context_for(destination))?)
     }
 
-    /// As [`Self::connect`], for whoever looks at what went wrong.
-    pub(crate) fn try_to_connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, StoreError> {
-        self.reach(destination, &self.context_for(destination))
-    }
-
     /// As [`Self::connect`], to send something there: standard output will do.
     pub(crate) fn connect_to_send(&self, destination: &Destination) -> Result<Arc<dyn Sink>, Failure> {
         Ok(if destination.address == Address::Stdout { Arc::new(Stdout) } else { self.connect(destination)? })
@@ -307,6 +302,28 @@ impl Network {
             error if error.kind() == Some(store::Kind::NotFound) => Failure { code: USAGE, ..error.into() },
             error => error.into(),
         })
+    }
+
+    /// As [`Self::connect`] for somebody who waits for the answer and can ask again: one attempt, which takes no longer
+    /// than this. A directory that is missing is not made if the caller `only_looks`.
+    pub(crate) fn try_once(
+        &self,
+        destination: &Destination,
+        within: Duration,
+        only_looks: bool,
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        let context = Context { only_looks, ..self.context_for(destination) };
+        let policy = RetryPolicy::new(&context);
+        let attempt = store::connect(&destination.address, &destination.options, &context);
+        let late = || {
+            let why = format!("it does not answer within {} s", within.as_secs());
+            let kind = store::Kind::Transient { retry_after: None };
+            StoreError::remote(destination.address.to_string(), store::Operation::Connect, kind, why)
+        };
+        let connected = policy.unless_cancelled(tokio::time::timeout(within, attempt));
+        let store = self.bridge.wait(connected)?.unwrap_or_else(|_| Err(late()))?;
+        self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        Ok(store)
     }
 
     fn reach(&self, destination: &Destination, context: &Context) -> Result<Arc<dyn Store>, StoreError> {

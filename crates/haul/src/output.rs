@@ -120,17 +120,26 @@ pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
 /// A line of the log, on standard error, with the time in front unless the journal adds it; also kept for the page.
 pub(crate) fn log(text: &str) {
     let (now, text) = (clock::now(), sanitize(text));
+    write_log(&now, &text);
+    log_lines::kept().push(now.timestamp(), &text);
+}
+
+/// A line of the log that only who reads standard error may see.
+pub(crate) fn log_secret(text: &str) {
+    write_log(&clock::now(), &sanitize(text));
+}
+
+fn write_log(now: &jiff::Zoned, text: &str) {
     let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        text.clone()
+        text.to_owned()
     } else {
         format!("{} {text}", now.strftime("%Y-%m-%d %H:%M:%S"))
     };
     // A closed standard error is no reason to stop.
     let _ = writeln!(stderr().lock(), "{line}");
-    log_lines::kept().push(now.timestamp(), &text);
 }
 
-/// The same of what only a log is told: a command's user sees it otherwise, or not at all.
+/// The same as [`log`] of what only a log is told: a command's user sees it otherwise, or not at all.
 pub(crate) fn log_detail(text: &str) {
     if IS_LOG.load(Ordering::Relaxed) {
         log(text);

@@ -11,21 +11,23 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().and_then(|exact| Duration::try_from(exact).ok());
     exact
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h or 2d12h"))
+        .ok_or_else(|| format!("{text:?} is not an exact length of time: write it like 90s, 45m, 6h or 2d12h"))
 }
 
 /// A stretch of the calendar: as [`duration`], with weeks, months (`3mo`) and years.
 pub(crate) fn span(text: &str) -> Result<Span, String> {
-    let span: Option<Span> = text.parse().ok();
-    span.filter(|span| span.is_positive())
-        .ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
+    match text.parse::<Span>() {
+        Ok(span) if span.is_positive() => Ok(span),
+        Ok(_) => Err(format!("{text:?} is no time at all: write more than zero, like 90s, 45m, 6h or 2d12h")),
+        Err(_) => Err(format!("{text:?} is not a length of time: write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo")),
+    }
 }
 
 /// Bytes a second: `2MB/s`, `500kB/s`; the `/s` may be left out.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!(
-            "invalid rate {text:?}: write it like 500kB/s or 2MB/s; the minimum is {}kB/s",
+            "{text:?} is not a speed: write it like 500kB/s or 2MB/s; the least is {}kB/s",
             store::limit::SLOWEST / 1000
         )
     };
@@ -59,6 +61,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]
@@ -66,8 +69,11 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("6h", 21_600), ("2d12h", 216_000), ("45 minutes", 2700)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
-        for text in ["", "0s", "-6h", "6", "later"] {
-            assert!(duration(text).is_err(), "{text}");
+        for text in ["", "6", "later", "3mo"] {
+            assert!(duration(text).unwrap_err().contains("length of time"), "{text}");
+        }
+        for text in ["0s", "-6h"] {
+            assert!(duration(text).unwrap_err().contains("more than zero"), "{text}");
         }
         assert!(span("1y6mo").is_ok());
     }

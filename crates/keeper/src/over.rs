@@ -24,13 +24,14 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
         "shared" => "The place belongs to one job and destination again",
         "state" => "Haul can write down what it does again",
         "notify-failed" => "Messages arrive again",
+        "mqtt-failed" => "The trouble with MQTT is over",
         _ => "A problem is over",
     };
     let rest: Vec<&str> = parts.collect();
     let (job, destination) = match kind {
         "destination-away" | "trouble" | "removals-wait" => (None, rest.first()),
-        // What follows is a channel.
-        "notify-failed" => (None, None),
+        // What follows is a channel or a broker.
+        "notify-failed" | "mqtt-failed" => (None, None),
         _ => (rest.first(), rest.get(1)),
     };
     Event {

@@ -35,6 +35,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) next: &'a BTreeMap<String, Timestamp>,
     pub(crate) unwritten: Option<&'a str>,
     pub(crate) unreached: &'a BTreeMap<String, Failure>,
+    pub(crate) broker: Option<&'a Failure>,
     pub(crate) version: &'a str,
     pub(crate) now: &'a Zoned,
 }
@@ -162,6 +163,7 @@ fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
         source: engine::shown(job.source.as_os_str().as_encoded_bytes()),
         level,
         headline,
+        advice: advice(facts, job),
         schedules: job.schedules.iter().map(|schedule| schedule.as_str().to_owned()).collect(),
         paused: job.paused,
         instance: known.instance.clone(),
@@ -176,6 +178,20 @@ fn job(facts: &Facts<'_>, job: &Job, problems: &[Problem]) -> JobStatus {
         destinations: job.destinations.iter().map(|target| target.destination.clone()).collect(),
         days: days(facts, job),
     }
+}
+
+/// What a job lacks that is no fault.
+fn advice(facts: &Facts<'_>, job: &Job) -> Option<String> {
+    let is_beside = |target: &Target| {
+        let beside = &facts.settings.beside_source;
+        beside.iter().any(|(name, destination)| *name == job.name && *destination == target.destination)
+    };
+    let are_all = !job.destinations.is_empty() && job.destinations.iter().all(is_beside);
+    are_all.then(|| {
+        "Every copy is on the disk that Home Assistant itself is on, and a dead disk takes both. Add a location elsewhere, \
+         such as a NAS, another machine or a bucket"
+            .to_owned()
+    })
 }
 
 /// What was made on each of the last days.
@@ -366,6 +382,10 @@ impl Problems<'_> {
         for (channel, failure) in self.facts.unreached {
             let message = format!("Messages to {channel:?} do not arrive: {}", failure.message);
             self.add(("notify-failed", Level::Warning), (None, None), channel, (message, failure.hint.clone()));
+        }
+        if let Some(failure) = self.facts.broker {
+            let message = format!("Home Assistant is not told by MQTT: {}", failure.message);
+            self.add(("mqtt-failed", Level::Warning), (None, None), "", (message, failure.hint.clone()));
         }
     }
 

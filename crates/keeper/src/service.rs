@@ -96,6 +96,8 @@ struct State {
     told: BTreeMap<String, Told>,
     // Why a channel can't be reached.
     unreached: BTreeMap<String, Failure>,
+    // Why the MQTT broker can't be.
+    broker: Option<Failure>,
     counters: Counters,
     next: BTreeMap<String, Timestamp>,
     // Why the catalog could not be written, until it can be again.
@@ -250,6 +252,17 @@ impl Service {
         }
     }
 
+    /// Whether the MQTT broker can be reached, and if not, why.
+    pub fn note_broker(&self, failure: Option<Failure>) {
+        let mut state = self.state();
+        let changed = state.broker != failure;
+        state.broker = failure;
+        drop(state);
+        if changed {
+            (self.changed)();
+        }
+    }
+
     /// What is known, in Prometheus's text format.
     pub fn metrics(&self, now: &Zoned) -> String {
         let status = self.status(now);
@@ -322,6 +335,7 @@ impl State {
             problems: catalog.problems()?,
             told: catalog.told()?,
             unreached: BTreeMap::new(),
+            broker: None,
             counters: catalog.counters()?,
             next: BTreeMap::new(),
             unwritten: None,
@@ -664,6 +678,7 @@ impl State {
             next: &self.next,
             unwritten: self.unwritten.as_deref(),
             unreached: &self.unreached,
+            broker: self.broker.as_ref(),
             version: &self.version,
             now,
         }

@@ -1,6 +1,9 @@
 //! What the service goes by, and what it is at.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use engine::Progress;
 use jiff::Timestamp;
@@ -31,6 +34,8 @@ pub struct Settings {
     pub identities: BTreeMap<String, String>,
     /// Where each of them really is, as far as that is known: two names may lead to one directory.
     pub places: BTreeMap<String, String>,
+    /// Job and destination, where that is on the disk that the job's source is on.
+    pub beside_source: BTreeSet<(String, String)>,
     /// The configuration file.
     pub configuration: Option<ConfigurationStatus>,
     /// Home Assistant's id of each job's instance, where its source could be read.

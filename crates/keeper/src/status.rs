@@ -65,6 +65,9 @@ pub struct JobStatus {
     pub level: Level,
     /// One sentence about it.
     pub headline: String,
+    /// What would make it safer, though nothing is wrong.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// Its schedules as the user wrote them.
     pub schedules: Vec<String>,
     /// Nothing is done for it.
@@ -265,7 +268,7 @@ pub struct Failure {
 }
 
 /// What can be wrong, each as one word.
-pub const PROBLEM_KINDS: [&str; 15] = [
+pub const PROBLEM_KINDS: [&str; 16] = [
     "backup-failed",
     "overdue",
     "no-backup",
@@ -281,6 +284,7 @@ pub const PROBLEM_KINDS: [&str; 15] = [
     "configuration",
     "state",
     "notify-failed",
+    "mqtt-failed",
 ];
 
 /// What is wrong and not over.

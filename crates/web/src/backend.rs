@@ -1,17 +1,25 @@
 //! What the pages and the API ask of the running service. The service implements it; tests and examples do, too.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-};
+mod forms;
+mod settings;
+
+use std::io::{self, Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 use keeper::status::{ArchiveStatus, Event, Failure, RunStatus, Status};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use store::Cancellation;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
+
+pub use self::{
+    forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
+    settings::{
+        AtSettings, Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
+        JobSettings, Keep, What,
+    },
+};
 
 /// The running service. No call is made from a thread of the runtime, so each may block.
 pub trait Backend: Send + Sync + 'static {
@@ -67,16 +75,18 @@ pub trait Backend: Send + Sync + 'static {
     /// What a user can choose from. Looks around on this machine, so it may take a second.
     fn choices(&self) -> Choices;
     /// Tries a location as `haul destination check` does; the answer is what was tried and worked.
-    fn try_location(&self, location: &Location, cancel: &Cancellation) -> Result<Vec<String>, Invalid>;
+    fn try_location(&self, location: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>>;
     /// Begins a sign-in for a location whose provider wants to see a person; if one waits already, it is that one.
-    fn sign_in(&self, location: &Location) -> Result<SignIn, Invalid>;
+    fn sign_in(&self, location: &Filled) -> Result<SignIn, Invalid>;
     /// The sign-in that waits or has ended.
     fn signing_in(&self) -> Option<SignIn>;
     /// Ends it, and forgets how it ended.
     fn end_sign_in(&self);
     /// Writes the configuration, makes a key if one is wanted, and begins the first backup. Nothing is changed when it
     /// fails.
-    fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid>;
+    fn set_up(&self, wanted: &SetUp) -> Result<Established, Vec<Invalid>>;
+    /// What is wrong with it, as far as that can be known without asking anybody.
+    fn mistakes_of_set_up(&self, wanted: &SetUp) -> Vec<Invalid>;
 
     // Settings.
 
@@ -85,7 +95,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The keys of all jobs, for somebody who proved to be the owner; `to` says where they go. The events tell of it.
     fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Failure>;
     /// Changes the configuration file. Nothing is changed when it fails. Returns a key that was made for it.
-    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid>;
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Vec<Invalid>>;
+    /// What is wrong with it, as far as that can be known without asking anybody.
+    fn mistakes(&self, change: &Change) -> Vec<Invalid>;
+    /// What a channel can be, and what has to be known for it.
+    fn channel_kinds(&self) -> Vec<FormKind>;
+    /// What has to be known of an MQTT broker.
+    fn broker_kind(&self) -> FormKind;
+    /// Sends a test message by a channel; the answer says what happened.
+    fn try_channel(&self, channel: &ChannelSettings, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>>;
+    /// Connects to an MQTT broker; the answer says what happened.
+    fn try_broker(&self, broker: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>>;
 }
 
 /// What a user orders.
@@ -355,325 +375,4 @@ impl From<Failure> for NotSent {
 pub trait Outlet: Write {
     /// To be called once, before the first byte; until then a failure can still be told in words.
     fn begin(&mut self, name: &str, size: Option<u64>) -> io::Result<()>;
-}
-
-/// What a user can choose from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choices {
-    /// Config directories that were found.
-    pub directories: Vec<FoundDirectory>,
-    /// What a location can be.
-    pub kinds: Vec<LocationKind>,
-    /// Locations that are configured already.
-    pub existing: Vec<String>,
-}
-
-/// A config directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundDirectory {
-    /// Its path on this machine.
-    pub path: String,
-    /// What it is, as `Home Assistant 2026.11.0, 1.2 GB, in the container homeassistant`.
-    pub about: String,
-}
-
-/// A kind of location and what has to be known for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LocationKind {
-    /// As one word: `local`, `sftp`.
-    pub id: String,
-    /// As people call it.
-    pub label: String,
-    /// One sentence about it.
-    pub about: String,
-    /// What is asked for, in this order.
-    pub fields: Vec<LocationField>,
-    /// A person has to sign in at the provider first.
-    pub signs_in: bool,
-}
-
-/// Something that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LocationField {
-    /// As one word, unlike every other field of this kind.
-    pub id: String,
-    /// As people call it.
-    pub label: String,
-    /// What it is, and where to find it.
-    pub help: Option<String>,
-    /// What it looks like.
-    pub example: Option<String>,
-    /// It is never shown again, and kept in a file that only this user can read.
-    pub secret: bool,
-    /// It can't be left out.
-    pub required: bool,
-    /// It is `true` or `false`.
-    pub flag: bool,
-}
-
-/// A sign-in that a person ends at the provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-pub enum SignIn {
-    /// The person has not typed the code yet.
-    Waiting {
-        /// Where to type it.
-        address: String,
-        /// What to type.
-        code: String,
-        /// Until when that is possible.
-        until: Timestamp,
-    },
-    /// Signed in.
-    Done {
-        /// As whom.
-        message: String,
-    },
-    /// It came to nothing.
-    Failed {
-        /// Why.
-        message: String,
-        /// What to do about it.
-        hint: Option<String>,
-    },
-}
-
-/// A location as the user filled it in.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Location {
-    /// One of [`LocationKind::id`].
-    pub kind: String,
-    /// By [`LocationField::id`]; what was left empty is not there.
-    pub fields: Vec<(String, Zeroizing<String>)>,
-    /// Secrets that are not there are those of this location.
-    pub keeps: Option<String>,
-}
-
-/// How archives are encrypted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Encryption {
-    /// With a key that is made now.
-    NewKey,
-    /// With this key.
-    Key(Zeroizing<String>),
-    /// Not at all.
-    Nothing,
-}
-
-/// The three answers of a new user.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SetUp {
-    /// What: a config directory.
-    pub source: String,
-    /// Where to.
-    pub location: Location,
-    /// When, in the words of a schedule; empty: only when told.
-    pub schedule: String,
-    /// How many of the newest are kept; nothing: all.
-    pub keep: Option<u32>,
-    /// How they are encrypted.
-    pub encryption: Encryption,
-}
-
-/// What came of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Established {
-    /// The new job.
-    pub job: String,
-    /// The key that archives are encrypted with: to be shown once.
-    pub key: Option<Zeroizing<String>>,
-}
-
-/// What a user filled in can't be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// The field: `source`, `kind`, `schedule`, `keep`, `key`, or a field of the location; of a restore `destination`,
-    /// `into`, `replace`, `only` or `key`; of a move `to`, `token`, `replace` or `key`; nothing: all of it.
-    pub field: Option<String>,
-    /// Why.
-    pub failure: Failure,
-    /// What the field would have to say, if the user agrees.
-    pub offer: Option<String>,
-}
-
-/// What the configuration file says of jobs and locations.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Configured {
-    /// Another one means that the file was changed meanwhile.
-    pub version: String,
-    /// By name.
-    pub jobs: Vec<ConfiguredJob>,
-    /// By name.
-    pub locations: Vec<ConfiguredLocation>,
-    /// The time zone that it names; nothing: the system's.
-    pub time_zone: Option<String>,
-}
-
-/// A job in the configuration file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ConfiguredJob {
-    /// Its name.
-    pub name: String,
-    /// It rests until it is resumed.
-    pub paused: bool,
-    /// What it says.
-    pub settings: JobSettings,
-}
-
-/// What a job says, by the keys of the configuration file. Keys that are not here stay as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct JobSettings {
-    /// The config directory.
-    pub source: String,
-    /// When backups are made; none: when somebody says so.
-    pub schedule: Vec<String>,
-    /// Where they go.
-    pub destinations: Vec<String>,
-    /// What is kept; nothing: everything.
-    pub keep: Keep,
-    /// The file with the encryption key; nothing: backups are not encrypted.
-    pub password_file: Option<String>,
-    /// Files with keys of earlier backups, which are tried where that one does not fit.
-    pub earlier_password_files: Vec<String>,
-    /// When a copy is read again, as `30d` or `never`.
-    pub verify_every: Option<String>,
-    /// How much of it is read then: `whole` or `samples`.
-    pub verify_by: Option<String>,
-    /// When a restore is tested, as `weekly`.
-    pub rehearse: Option<String>,
-    /// Bytes per second to each location, as `2MB/s`.
-    pub limit: Option<String>,
-    /// When copies are sent and read, as `22:00-06:00`.
-    pub hours: Option<String>,
-    /// What differs at one location, by its name.
-    pub at: BTreeMap<String, AtSettings>,
-    /// A shell command before each backup; if it fails, none is made.
-    pub before: Option<String>,
-    /// A shell command after each backup, whatever happened.
-    pub after: Option<String>,
-    /// Either is ended after so long, as `10m`.
-    pub hook_timeout: Option<String>,
-    /// A shell command that starts Home Assistant on a restored backup.
-    pub boot: Option<String>,
-}
-
-/// What differs at one location; nothing: as the job says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AtSettings {
-    /// When backups go there.
-    pub schedule: Vec<String>,
-    /// What is kept there.
-    pub keep: Keep,
-    /// When a copy is read again, as `30d` or `never`.
-    pub verify_every: Option<String>,
-    /// How much of it is read then: `whole` or `samples`.
-    pub verify_by: Option<String>,
-    /// Bytes per second, as `2MB/s`.
-    pub limit: Option<String>,
-    /// When copies are sent and read, as `22:00-06:00`.
-    pub hours: Option<String>,
-}
-
-impl JobSettings {
-    /// What is run by a shell: whoever can set these can do what the service's user can.
-    pub fn commands(&self) -> [&Option<String>; 3] {
-        [&self.before, &self.after, &self.boot]
-    }
-}
-
-/// The keys of a job's backups.
-#[derive(Clone, PartialEq, Eq)]
-pub struct JobKeys {
-    /// The job's name.
-    pub job: String,
-    /// The one of its next backup; nothing: it is not encrypted.
-    pub key: Option<Zeroizing<String>>,
-    /// Those of earlier ones.
-    pub earlier: Vec<Zeroizing<String>>,
-    /// Why there are no more of those: a sentence for each that can't be read.
-    pub unread: Vec<String>,
-}
-
-/// How many backups are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Keep {
-    /// The newest.
-    pub last: Option<u32>,
-    /// The last of a day.
-    pub daily: Option<u32>,
-    /// The last of a week.
-    pub weekly: Option<u32>,
-    /// The last of a month.
-    pub monthly: Option<u32>,
-    /// The last of a year.
-    pub yearly: Option<u32>,
-    /// All that are not older, as `7d`.
-    pub within: Option<String>,
-}
-
-/// A location in the configuration file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ConfiguredLocation {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub address: String,
-    /// One of [`LocationKind::id`]; nothing: it can only be changed in the file.
-    pub kind: Option<String>,
-    /// What was filled in, by [`LocationField::id`], without secrets.
-    pub fields: BTreeMap<String, String>,
-    /// The jobs that use it.
-    pub jobs: Vec<String>,
-}
-
-/// A change of the configuration file.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Only if the file is still of this version.
-    pub version: Option<String>,
-    /// What is changed.
-    pub what: What,
-}
-
-/// What is changed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum What {
-    /// A job gets these settings; one that is not there yet is added.
-    Job {
-        /// Its name.
-        name: String,
-        /// There must be none of this name.
-        is_new: bool,
-        /// What it says from now on.
-        settings: Box<JobSettings>,
-        /// How its backups are encrypted; nothing: as `password_file` says.
-        encryption: Option<Encryption>,
-    },
-    /// A job is no longer done. Its backups stay.
-    RemoveJob {
-        /// Its name.
-        name: String,
-    },
-    /// A location gets these settings; one that is not there yet is added.
-    Location {
-        /// Its name.
-        name: String,
-        /// There must be none of this name.
-        is_new: bool,
-        /// What it is from now on.
-        location: Location,
-    },
-    /// All times are meant in this time zone.
-    TimeZone {
-        /// Its name; nothing: the system's.
-        name: Option<String>,
-    },
-    /// A location is no longer used, by any job. What is there stays.
-    RemoveLocation {
-        /// Its name.
-        name: String,
-    },
 }

@@ -16,10 +16,30 @@ pub(crate) struct Refusal {
     pub(crate) hint: Option<String>,
     /// Seconds after which another attempt may succeed.
     pub(crate) retry_after: Option<u64>,
-    /// What it is about.
+    /// What it is about, if that is something that was filled in.
+    pub(crate) about: Option<Box<About>>,
+}
+
+/// What was filled in and can't be used.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    /// The field.
     pub(crate) field: Option<String>,
     /// What that field would have to say, if the user agrees.
     pub(crate) offer: Option<String>,
+    /// What is wrong besides.
+    pub(crate) others: Vec<Mistake>,
+}
+
+/// One of several mistakes, as the API says it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Mistake {
+    /// What is wrong.
+    pub(crate) error: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// The field that it is about.
+    pub(crate) field: Option<String>,
 }
 
 /// As the API says it.
@@ -36,11 +56,14 @@ pub(crate) struct ErrorBody {
     /// What that field would have to say, if you agree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) offer: Option<String>,
+    /// What is wrong besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<Mistake>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), hint: None, retry_after: None, field: None, offer: None }
+        Self { status, message: message.into(), hint: None, retry_after: None, about: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {

@@ -187,6 +187,15 @@ impl<S: Sync> FromRequestParts<S> for Asked {
     }
 }
 
+/// Lets through who may say which commands are run, if that is about a command.
+pub(crate) fn permit_commands(asked: &Asked, is_command: bool) -> Result<(), Refusal> {
+    if !is_command || asked.visitor.may_set_commands() {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::FORBIDDEN, "Only who has logged in with the password may change commands.")
+        .hint("Leave commands as they are, or use a token that may do everything."))
+}
+
 /// Lets through who may do so much.
 pub(crate) fn permit(asked: &Asked, needed: Scope) -> Result<(), Refusal> {
     match asked.visitor.scope() {

@@ -100,6 +100,9 @@ fn overview(status: &Status) -> Vec<String> {
     for job in &status.jobs {
         lines.push(String::new());
         lines.push(text::sanitize(&format!("{}: {}", job.name, job.headline)));
+        if let Some(advice) = &job.advice {
+            lines.push(text::sanitize(&format!("  advice    {advice}")));
+        }
         for running in &job.running {
             let percent = running.done.saturating_mul(100).checked_div(running.total);
             let done = percent.map_or_else(String::new, |percent| format!(", {}%", percent.min(100)));

@@ -216,6 +216,44 @@ impl Draft {
         }
     }
 
+    /// What is written in a table of texts, such as `["notify", "phone"]` or `["mqtt"]`.
+    pub(crate) fn table(&self, path: &[&str]) -> Vec<(String, Vec<String>)> {
+        let mut table: Option<&dyn TableLike> = Some(self.document.as_table());
+        for name in path {
+            table = table.and_then(|table| table.get(name)?.as_table_like());
+        }
+        table.into_iter().flat_map(TableLike::iter).map(|(key, item)| (key.to_owned(), texts(item))).collect()
+    }
+
+    /// Makes such a table say just this, of these keys.
+    pub(crate) fn set_table(&mut self, path: &[&str], settings: &[(String, Vec<String>)], keys: &[&str]) {
+        let table = match path {
+            [name] => child(self.document.as_table_mut(), name),
+            [tables, name] => child(self.tables(tables), name),
+            _ => unreachable!("tables are not nested deeper"),
+        };
+        for key in keys.iter().filter(|key| settings.iter().all(|(set, _)| set != *key)) {
+            table.remove(key);
+        }
+        for (key, texts) in settings {
+            put(table, key, texts);
+        }
+    }
+
+    /// Removes such a table.
+    pub(crate) fn remove_table(&mut self, path: &[&str]) {
+        match path {
+            [name] => drop(self.document.remove(name)),
+            [tables, name] => drop(self.tables(tables).remove(name)),
+            _ => unreachable!("tables are not nested deeper"),
+        }
+    }
+
+    /// What the file would say.
+    pub(crate) fn preview(&self) -> Result<Config, Failure> {
+        Config::parse(&self.path, &self.document.to_string())
+    }
+
     /// Removes a destination, also from the jobs that use it.
     pub(crate) fn remove_destination(&mut self, name: &str) -> Result<(), Failure> {
         let jobs: Vec<String> = self.config.jobs().iter().map(|job| job.name.clone()).collect();

@@ -8,7 +8,7 @@ use url::Url;
 use super::File;
 use crate::failure::Failure;
 
-const KEYS: &[&str] = &["url", "username", "password_file", "ca_file", "discovery_prefix", "topic"];
+pub(crate) const KEYS: &[&str] = &["url", "username", "password_file", "ca_file", "discovery_prefix", "topic"];
 const EXAMPLE: &str = "for example: url = \"mqtt://192.168.1.10\"";
 const PORT: u16 = 1883;
 const PORT_WITH_TLS: u16 = 8883;

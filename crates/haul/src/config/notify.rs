@@ -22,7 +22,7 @@ use crate::{
 
 /// Keys that say how a channel is reached; each has one of them.
 const WAYS: &[&str] = &["ntfy", "webhook", "home_assistant", "email", "command", "ping"];
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "ntfy",
     "webhook",
     "home_assistant",

@@ -38,8 +38,8 @@ fn every_mistake_names_the_line_and_the_nearest_word() {
         ),
         (
             "[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"",
-            "haul.toml, line 3: give_up_after: invalid duration \"soon\": write it like 90s, 45m, 6h, 2d12h, 8w or \
-             1y6mo",
+            "haul.toml, line 3: give_up_after: \"soon\" is not a length of time: write it like 90s, 45m, 6h, 2d12h, 8w \
+             or 1y6mo",
         ),
         (
             "[destinations.x]\nurl = \"stfp://host/\"",

@@ -24,6 +24,7 @@ use crate::{
     args::ServeArgs,
     destination,
     failure::{FAILED, Failure},
+    output,
 };
 
 /// The socket's name in the state directory.
@@ -110,16 +111,14 @@ impl Listening {
     }
 
     /// What the log says of it.
-    pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+    pub(super) fn tell(&self) {
         match self.address {
-            Some(address) => lines.push(format!("haul serve is running; the page is at http://{address}")),
-            None => lines.push("haul serve is running, without a page".to_owned()),
+            Some(address) => output::log(&format!("haul serve is running; the page is at http://{address}")),
+            None => output::log("haul serve is running, without a page"),
         }
         if let (Some(code), Some(_)) = (self.app.setup_code(), self.address) {
-            lines.push(format!("the page asks for this code at the first visit: {code}"));
+            output::log_secret(&format!("the page asks for this code at the first visit: {code}"));
         }
-        lines
     }
 
     /// For what else waits for the network.

@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Question {
     /// Of which instance this config directory is, and whether it can be read.
     Source(PathBuf),
-    /// Where this directory really is, whatever links lead there.
+    /// Where this directory really is, whatever links lead there, and what it is on.
     Place(PathBuf),
     /// Whether this file holds a key.
     Key(PathBuf),
@@ -34,8 +35,13 @@ pub(super) enum Answer {
     Source {
         instance: Option<String>,
         unread: Option<String>,
+        /// Which file system it is on.
+        disk: Option<u64>,
     },
-    Place(PathBuf),
+    Place {
+        real: PathBuf,
+        disk: Option<u64>,
+    },
     /// Why it holds none that can be used.
     Key(Option<String>),
 }
@@ -49,13 +55,21 @@ impl Question {
             Self::Source(path) => Answer::Source {
                 instance: engine::instance_id(path),
                 unread: std::fs::read_dir(path).err().map(|error| engine::plain_reason(&error)),
+                disk: disk(path),
             },
-            Self::Place(path) => Answer::Place(path.canonicalize().unwrap_or_else(|_| path.clone())),
+            Self::Place(path) => {
+                Answer::Place { real: path.canonicalize().unwrap_or_else(|_| path.clone()), disk: disk(path) }
+            }
             Self::Key(path) => {
                 Answer::Key(password::check(path, &Cancellation::default()).err().map(|failure| failure.message))
             }
         }
     }
+}
+
+/// Which file system a directory is on, if it is there.
+fn disk(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|found| found.dev())
 }
 
 /// Who asks.
@@ -146,7 +160,7 @@ mod tests {
     /// A named pipe answers as soon as somebody writes into it.
     fn read(question: &Question) -> Answer {
         let (Question::Source(path) | Question::Place(path) | Question::Key(path)) = question;
-        Answer::Place(std::fs::read_to_string(path).unwrap_or_default().into())
+        Answer::Place { real: std::fs::read_to_string(path).unwrap_or_default().into(), disk: None }
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     // The end of it says the gravest only.
     let skipped = report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
     for what in skipped.chain(report.warnings.iter().cloned()).take(MOST_DETAILS) {
-        output::log_detail(&format!("warning: {}: {what}", job.name));
+        output::log_detail(&format!("note: {}: {what}", job.name));
     }
     report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
     let instance = engine::instance_id(&job.source);

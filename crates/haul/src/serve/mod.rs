@@ -106,9 +106,7 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     let file = running.configuration.path.as_deref().map_or_else(|| "none".to_owned(), shown);
     let state = shown(&destination::state_directory());
     running.log_line(&format!("configuration {file}, state in {state}"));
-    for line in listening.lines() {
-        running.log_line(&line);
-    }
+    listening.tell();
     for line in &running.unread {
         running.log_line(line);
     }

@@ -94,6 +94,19 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
     let identities = targets().filter_map(|name| Some((name.clone(), identity(config.destination(name)?)))).collect();
     let places = targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)))).collect();
+    let beside_source = jobs.iter().flat_map(|job| {
+        let disk = match answers.get(&Question::Source(job.source.clone())) {
+            Some(Answer::Source { disk, .. }) => *disk,
+            _ => None,
+        };
+        let is_beside = move |name: &&String| {
+            let there = config.destination(name).and_then(|named| self::disk(named, answers));
+            disk.is_some() && disk == there
+        };
+        let beside = job.destinations.iter().map(|target| &target.destination).filter(is_beside);
+        beside.map(|name| (job.name.clone(), name.clone())).collect::<Vec<_>>()
+    });
+    let beside_source = beside_source.collect();
     // Whoever is called when a backup begins and ends hears nothing else.
     let (pings, channels): (Vec<_>, Vec<_>) =
         config.channels().iter().partition(|channel| matches!(channel.way, Way::Ping(_)));
@@ -104,6 +117,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
         instances,
         identities,
         places,
+        beside_source,
         channels: channels.into_iter().map(|channel| channel.wants.clone()).collect(),
         pings: pings.into_iter().map(|channel| channel.wants.name.clone()).collect(),
         only: None,
@@ -119,12 +133,21 @@ fn identity(named: &Named) -> String {
     said.collect::<Vec<_>>().join(" ")
 }
 
+/// What a directory is on, if it is there.
+fn disk(named: &Named, answers: &Answers) -> Option<u64> {
+    let Address::Local(path) = &named.address else { return None };
+    match answers.get(&Question::Place(path.clone())) {
+        Some(Answer::Place { disk, .. }) => *disk,
+        _ => None,
+    }
+}
+
 /// The directory itself, whatever links lead there.
 fn place(named: &Named, answers: &Answers) -> String {
     match &named.address {
         Address::Local(path) => {
             let real = match answers.get(&Question::Place(path.clone())) {
-                Some(Answer::Place(real)) => real,
+                Some(Answer::Place { real, .. }) => real,
                 _ => path,
             };
             real.to_string_lossy().into_owned()

@@ -26,6 +26,7 @@ pub(crate) fn a_house_in_trouble(looks: &Looks<'_>) {
 
     every_page(looks, &site);
     settings_are_changed_beside_hand_edits(looks, &site);
+    somebody_is_told(looks, &site);
     a_location_is_away(looks, &site);
     a_slow_backup_is_watched_and_stopped(looks, &site);
     // Nothing listens to the service when it ends.
@@ -47,6 +48,8 @@ fn every_page(looks: &Looks<'_>, site: &Site) {
         ("add-job", "/settings/job".to_owned()),
         ("job", "/settings/jobs/home".to_owned()),
         ("remove-job", "/settings/jobs/home/remove".to_owned()),
+        ("add-channel", "/settings/channel".to_owned()),
+        ("mqtt", "/settings/mqtt".to_owned()),
         ("add-location", "/settings/location".to_owned()),
         ("location", "/settings/locations/nas".to_owned()),
         ("remove-location", "/settings/locations/nas/remove".to_owned()),
@@ -57,6 +60,57 @@ fn every_page(looks: &Looks<'_>, site: &Site) {
         looks.browser.visit(&site.at(&path));
         looks.at(name);
     }
+}
+
+fn somebody_is_told(looks: &Looks<'_>, site: &Site) {
+    let browser = looks.browser;
+    browser.visit(&site.at("/settings"));
+    browser.click_text("a", "Tell somebody");
+    // Everything that is wrong stands beside its field, and what was typed stays.
+    browser.fill("#name", "my phone");
+    browser.click("input[value=email]");
+    browser.fill("[id='email.smtp']", "mail.example.net");
+    browser.fill("[id='email.password']", "s3cret");
+    browser.fill("#after", "0s");
+    browser.click_text("button", "Save");
+    browser.says("To is missing.");
+    browser.says("Whose password is this?");
+    browser.says("Use letters, digits, - and _ for the name.");
+    browser.says("\"0s\" is no time at all");
+    looks.at("channel-wrong");
+    let kept = browser.run("return document.querySelector('[id=\"email.password\"]').value", &[]);
+    assert_eq!(kept, "s3cret", "the script puts it back");
+    browser.click("input[value=command]");
+    browser.fill("#name", "script");
+    browser.fill("[id='command.command']", "cat > told.json");
+    browser.fill("#after", "");
+    browser.click_text("button", "Send a test message");
+    browser.says("A test message was sent");
+    assert!(site.home.path("told.json").exists());
+    looks.at("channel-tried");
+    browser.click_text("button", "Save");
+    browser.says("The change is saved, and in force.");
+    // One that fails says so where it is set.
+    browser.visit(&site.at("/settings/channels/script"));
+    browser.fill("[id='command.command']", "false");
+    browser.click_text("button", "Save");
+    browser.says("The change is saved, and in force.");
+    looks.at("settings-told");
+    browser.visit(&site.at("/settings/mqtt"));
+    browser.fill("[id='mqtt.url']", "127.0.0.1:1");
+    browser.click_text("button", "Try this broker");
+    browser.says("The broker at 127.0.0.1:1 can't be reached");
+    looks.at("mqtt-away");
+    browser.click_text("button", "Save");
+    browser.says("The change is saved, and in force.");
+    browser.says("Home Assistant is not told by MQTT");
+    looks.at("settings-mqtt-away");
+    browser.visit(&site.at("/settings/mqtt/remove"));
+    browser.click_text("button", "Remove");
+    browser.says("It is removed.");
+    browser.visit(&site.at("/settings/channels/script/remove"));
+    browser.click_text("button", "Remove");
+    browser.says("It is removed.");
 }
 
 fn a_location_is_away(looks: &Looks<'_>, site: &Site) {
@@ -93,11 +147,16 @@ fn a_slow_backup_is_watched_and_stopped(looks: &Looks<'_>, site: &Site) {
     browser.wait("progress is shown", "document.querySelector('.running progress').getAttribute('value') > 0", &[]);
     browser.says("limited by the rate limit");
     looks.at("running");
-    // Its log comes by itself.
+    // Its log comes by itself. The code that let the first visitor in is none of it.
     browser.click(".running a[href$='/log']");
+    let page = browser.run("return document.body.innerText", &[]);
+    assert!(
+        page.as_str().unwrap().contains("haul serve is running") && !page.as_str().unwrap().contains("first visit")
+    );
     browser.says("slow: a backup to far begins");
     site.home.ask("POST", "jobs/home/run").unwrap();
     browser.says("home: a backup to nas and off begins");
+    site.home.settled(2);
     browser.visit(&site.at("/"));
     browser.click(".running button");
     browser.says("It is being stopped.");

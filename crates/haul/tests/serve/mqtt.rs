@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use testkit::{
     mosquitto::{Listener, Mosquitto},
     wait,
@@ -189,4 +190,57 @@ fn a_broker_with_tls_has_to_be_trusted() {
     said("connected to the MQTT broker");
     let listener = broker.listen();
     until(&listener, &home, AVAILABILITY, "online");
+}
+
+#[test]
+fn the_broker_is_tried_and_set_on_the_page_and_its_trouble_is_shown() {
+    let Some(broker) = Mosquitto::new() else { return };
+    let mut broker = broker.with_login("haul", "tr0ub4dor");
+    broker.start();
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    let fields = |password: &str| {
+        let url = format!("mqtt://localhost:{}", broker.port());
+        json!({ "fields": { "url": url, "username": "haul", "password": password } })
+    };
+    let (code, answer) = home.send("POST", "mqtt/try", &fields("wrong"));
+    assert_eq!((code, &answer["field"]), (422, &json!("password")), "{answer}");
+    let nobody = json!({ "fields": { "url": "mqtt://127.0.0.1:1" } });
+    let (code, answer) = home.send("POST", "mqtt/try", &nobody);
+    assert_eq!((code, &answer["field"]), (422, &json!("url")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("connection refused"), "{answer}");
+    let (code, answer) = home.send("POST", "mqtt/try", &fields("tr0ub4dor"));
+    assert_eq!(code, 200, "{answer}");
+    assert!(!fs::read_to_string(home.path("haul.toml")).unwrap().contains("mqtt"), "nothing was saved");
+
+    // It can be saved as it is, and then everybody sees what is wrong.
+    let (code, answer) = home.send("PUT", "mqtt", &fields("wrong"));
+    assert_eq!(code, 204, "{answer}");
+    let trouble = || {
+        let status = home.status();
+        let problems = status["problems"].as_array().unwrap();
+        problems.iter().find(|problem| problem["kind"] == "mqtt-failed").map(|problem| problem["message"].clone())
+    };
+    let told = wait::found("the status says it", trouble);
+    assert!(told.as_str().unwrap().contains("refuses the login"), "{told}");
+    let (code, text) = home.haul(&["status"]);
+    assert!(code == 3 && text.contains("Home Assistant is not told by MQTT"), "{text}");
+    for path in ["/", "/settings", "/settings/mqtt"] {
+        assert!(home.text("GET", path).unwrap().contains("refuses the login"), "{path}");
+    }
+    let (code, answer) = home.send("PUT", "mqtt", &fields("tr0ub4dor"));
+    assert_eq!(code, 204, "{answer}");
+    wait::until("it is over", || trouble().is_none());
+    let listener = broker.listen();
+    until(&listener, &home, AVAILABILITY, "online");
+    until_copies(&listener, 2);
+    assert!(home.text("GET", "/settings/mqtt").unwrap().contains("value=\"haul\""));
+    let files = || fs::read_dir(home.path("secrets")).unwrap().count();
+    assert_eq!(files(), 1);
+    let (code, answer) = home.send("DELETE", "mqtt", &serde_json::Value::Null);
+    assert_eq!((code, files()), (204, 0), "{answer}");
+    until(&listener, &home, AVAILABILITY, "");
+    assert_eq!(home.send("DELETE", "mqtt", &serde_json::Value::Null).0, 404);
+    assert!(!home.log().contains("tr0ub4dor"));
 }

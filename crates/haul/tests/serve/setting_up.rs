@@ -82,6 +82,84 @@ fn a_host_s_key_is_shown_and_only_that_one_is_trusted() {
 }
 
 #[test]
+fn a_folder_that_is_mistyped_is_noticed_and_a_closed_port_answers_at_once() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    // Nobody listens there: the first attempt says so, and nothing is tried again.
+    let fields = json!({"host": "127.0.0.1:1", "user": USER, "path": "/x", "key_file": "key"});
+    fs::write(home.path("key"), "").unwrap();
+    let (code, answer) = home.send("POST", "destinations/box/try", &asking("sftp", &fields));
+    let error = answer["error"].as_str().unwrap();
+    assert_eq!(code, 422, "{answer}");
+    assert!(!error.contains("gave up") && !home.log().contains("trying again"), "{answer}\n{}", home.log());
+    if !sshd::is_installed() {
+        return;
+    }
+    let server = Sshd::start("").unwrap();
+    let mistyped = server.root().join("mistyped");
+    let mut fields = json!({
+        "host": format!("127.0.0.1:{}", server.port()), "user": USER, "path": mistyped, "key_file": server.user_key(),
+    });
+    let (_, answer) = home.send("POST", "destinations/box/try", &asking("sftp", &fields));
+    fields["host_key"] = answer["offer"].clone();
+    for (method, path) in [("POST", "destinations/box/try"), ("PUT", "destinations/box")] {
+        let (code, answer) = home.send(method, path, &asking("sftp", &fields));
+        assert_eq!((code, &answer["field"]), (422, &json!("path")), "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains("does not exist"), "{answer}");
+        assert!(answer["hint"].as_str().unwrap().contains("tick the box below"), "{answer}");
+        assert!(!mistyped.exists());
+    }
+    // Whoever means it gets it.
+    fields["new_folder"] = json!("true");
+    let (code, answer) = home.send("POST", "destinations/box/try", &asking("sftp", &fields));
+    assert_eq!(code, 200, "{answer}");
+    assert!(answer["tried"].as_array().unwrap().iter().any(|line| line == "the folder did not exist, so Haul made it"));
+    let (code, answer) = home.send("PUT", "destinations/box", &asking("sftp", &fields));
+    assert_eq!(code, 204, "{answer}");
+    assert!(mistyped.exists() && !configuration(&home).contains("new_folder"), "{}", configuration(&home));
+}
+
+#[test]
+fn set_up_says_everything_that_is_wrong_at_once() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    let (code, page) = home.post(
+        "/setup",
+        &form_urlencoded(&[
+            ("source", "other"),
+            ("other_source", home.path("nas").to_str().unwrap()),
+            ("kind", "s3"),
+            ("s3.endpoint", "https://s3.example"),
+            ("schedule", "other"),
+            ("other_schedule", "daily 25:00"),
+            ("keep", "none"),
+            ("encryption", "key"),
+        ]),
+    );
+    assert_eq!(code, 422);
+    for field in ["s3.bucket", "s3.access_key_id", "s3.secret_access_key", "keep", "key"] {
+        assert!(page.contains(&format!("id=\"{field}-wrong\"")), "{field}: {page}");
+    }
+    for words in ["is not a config directory: it has no .HA_VERSION", "25:00", "Enter your key."] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[test]
+fn copies_on_the_disk_of_home_assistant_are_said_to_be_no_more_than_that() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    home.settled(2);
+    let words = "Every copy is on the disk that Home Assistant itself is on, and a dead disk takes both.";
+    assert!(home.text("GET", "/").unwrap().contains(words));
+    let (code, text) = home.haul(&["status"]);
+    assert!(code == 0 && text.contains(words), "it is no problem: {code} {text}");
+    let Ok(disk) = tempfile::tempdir_in("/dev/shm") else { return };
+    home.configure(&TWO.replace("url = \"off\"", &format!("url = \"{}\"", disk.path().display())));
+    wait::until("one is elsewhere", || home.status()["jobs"][0]["advice"] == Value::Null);
+}
+
+#[test]
 fn google_is_signed_in_to_from_the_page() {
     let (drive, home) = (Drive::start(), Home::new(TWO));
     let at = drive.address();

@@ -4,11 +4,12 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     sync::{Arc, Mutex},
     thread,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::wait;
 
 use crate::home::{Home, TWO};
@@ -311,4 +312,74 @@ fn smtp() -> Option<Smtp> {
         }
         thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+#[test]
+fn who_is_told_is_set_and_tried_on_the_page_and_secrets_stay_where_they_are() {
+    let (listener, other) = (Listener::start(), Listener::start());
+    let home =
+        Home::new(&format!("# mine\n{TWO}\n[notify.old] # by hand\nwebhook = \"http://{}/old\"\n", other.address));
+    let _service = home.serve();
+    let topic = |at: SocketAddr| format!("http://{at}/my-topic");
+    let configuration = || fs::read_to_string(home.path("haul.toml")).unwrap();
+    let secret = home.path("secrets/notify-phone-token");
+    let mut wanted = json!({
+        "kind": "ntfy", "fields": { "ntfy": topic(listener.address), "token": "very-secret" }, "jobs": ["home"],
+    });
+    // Trying sends a real message, and keeps nothing.
+    let (code, tried) = home.send("POST", "channels/phone/try", &wanted);
+    assert_eq!(code, 200, "{tried}");
+    let heard = listener.heard();
+    assert!(heard.len() == 1 && heard[0].headers.contains("Bearer very-secret"), "{heard:?}");
+    assert_eq!(heard[0].json()["topic"], "my-topic");
+    assert!(!secret.exists() && !configuration().contains("my-topic"));
+    let held = fs::read_dir(home.path("state")).unwrap().flatten();
+    assert!(held.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().starts_with("trying-")));
+
+    let (code, answer) = home.send("PUT", "channels/phone", &wanted);
+    assert_eq!(code, 204, "{answer}");
+    let text = configuration();
+    for line in ["# mine", "[notify.old] # by hand", "token_file = \"secrets/notify-phone-token\"", "jobs = \"home\""] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "very-secret");
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    for path in ["/api/v1/settings", "/settings/channels/phone", "/settings"] {
+        assert!(!home.text("GET", path).unwrap().contains("very-secret"), "{path}");
+    }
+
+    // The token stays, and goes to nobody else unless somebody types it again.
+    wanted["fields"] = json!({ "ntfy": topic(listener.address) });
+    assert_eq!(home.send("POST", "channels/phone/try", &wanted).0, 200);
+    assert!(listener.heard()[1].headers.contains("Bearer very-secret"));
+    wanted["fields"] = json!({ "ntfy": topic(other.address) });
+    let (code, answer) = home.send("POST", "channels/phone/try", &wanted);
+    assert_eq!((code, &answer["field"]), (422, &json!("token")), "{answer}");
+    assert_eq!(home.send("PUT", "channels/phone", &wanted).0, 422);
+    assert!(other.heard().is_empty(), "nobody called there");
+    wanted["fields"]["token"] = json!("another");
+    assert_eq!(home.send("PUT", "channels/phone", &wanted).0, 204);
+    let files = || fs::read_dir(home.path("secrets")).unwrap().count();
+    assert_eq!(files(), 1, "the one before is gone");
+
+    // What is refused is said beside its field, all of it at once.
+    listener.answer("403 Forbidden");
+    let refused = json!({ "kind": "ntfy", "fields": { "ntfy": topic(listener.address), "token": "x" } });
+    let (code, answer) = home.send("POST", "channels/new/try", &refused);
+    assert_eq!((code, &answer["field"]), (422, &json!("token")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("answered 403"), "{answer}");
+    let wrong = json!({ "kind": "home_assistant", "fields": { "service": "phone" }, "on": "never", "jobs": ["gone"] });
+    let (code, answer) = home.send("PUT", "channels/new", &wrong);
+    let others = answer["others"].as_array().unwrap().iter().map(|other| other["field"].as_str().unwrap().to_owned());
+    let fields: Vec<String> = [answer["field"].as_str().unwrap().to_owned()].into_iter().chain(others).collect();
+    assert_eq!(
+        (code, fields),
+        (422, ["home_assistant", "token", "on", "jobs"].map(str::to_owned).to_vec()),
+        "{answer}"
+    );
+
+    let (code, answer) = home.send("DELETE", "channels/phone", &Value::Null);
+    assert_eq!((code, files()), (204, 0), "{answer}");
+    assert!(!configuration().contains("notify.phone") && configuration().contains("[notify.old] # by hand"));
+    assert!(!home.log().contains("very-secret"));
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod archives;
+mod channels;
 mod openapi;
 mod orders;
 mod settings;
@@ -22,7 +23,7 @@ use utoipa::ToSchema;
 
 use crate::{
     auth::Scope,
-    refusal::{ErrorBody, Refusal},
+    refusal::{About, ErrorBody, Refusal},
     shared::{Asked, Shared, permit},
 };
 
@@ -76,6 +77,10 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/jobs/{name}/key", post(settings::new_key))
         .route("/api/v1/emergency-kit", post(settings::kit))
         .route("/api/v1/destinations/{name}", put(settings::put_location).delete(settings::remove_location))
+        .route("/api/v1/channels/{name}", put(channels::put).delete(channels::remove))
+        .route("/api/v1/channels/{name}/try", post(channels::try_out))
+        .route("/api/v1/mqtt", put(channels::put_broker).delete(channels::remove_broker))
+        .route("/api/v1/mqtt/try", post(channels::try_broker))
         .route("/api/v1/destinations/{name}/try", post(settings::try_location))
         .route("/api/v1/destinations/{name}/sign-in", post(settings::sign_in))
         .route("/api/v1/sign-in", get(settings::signing_in).delete(settings::end_sign_in))
@@ -93,11 +98,9 @@ async fn permitted(needed: Scope, asked: Asked, request: Request, next: Next) ->
 
 /// Says it as JSON.
 pub(crate) fn refused(refusal: Refusal) -> Response {
-    (
-        refusal.status,
-        Json(ErrorBody { error: refusal.message, hint: refusal.hint, field: refusal.field, offer: refusal.offer }),
-    )
-        .into_response()
+    let Refusal { status, message: error, hint, about, .. } = refusal;
+    let About { field, offer, others } = about.map(|about| *about).unwrap_or_default();
+    (status, Json(ErrorBody { error, hint, field, offer, others })).into_response()
 }
 
 fn accepted() -> Response {

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{accounts, archives, orders, settings, status};
+use super::{accounts, archives, channels, orders, settings, status};
 use crate::refusal::ErrorBody;
 
 #[derive(OpenApi)]
@@ -54,6 +54,12 @@ use crate::refusal::ErrorBody;
         settings::put_location,
         settings::remove_location,
         settings::try_location,
+        channels::put,
+        channels::remove,
+        channels::try_out,
+        channels::put_broker,
+        channels::remove_broker,
+        channels::try_broker,
         settings::sign_in,
         settings::signing_in,
         settings::end_sign_in,

@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 
 use super::body;
 use crate::{
-    backend::{Backend, Change, Configured, Encryption, Invalid, JobSettings, Location, LocationKind, SignIn, What},
+    backend::{Backend, Change, Configured, Encryption, Filled, FormKind, Invalid, JobSettings, SignIn, What},
     kit,
-    refusal::Refusal,
-    shared::{Asked, Shared},
+    refusal::{About, Mistake, Refusal},
+    shared::{Asked, Shared, permit_commands},
 };
 
 type Service = State<Arc<Shared>>;
@@ -70,38 +70,44 @@ pub(super) struct KitWanted {
     password: String,
 }
 
-/// What was tried at a location and worked.
+/// What was tried and worked.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Tried {
     /// One sentence for each.
-    tried: Vec<String>,
+    pub(super) tried: Vec<String>,
 }
 
-pub(super) fn refused(wrong: Invalid) -> Refusal {
-    let message = match &wrong.field {
-        Some(field) => format!("`{field}`: {}", wrong.failure.message),
-        None => wrong.failure.message,
+/// The first mistake, and those besides.
+pub(super) fn refused(wrong: impl Into<Vec<Invalid>>) -> Refusal {
+    let mistake = |wrong: &Invalid| Mistake {
+        error: match &wrong.field {
+            Some(field) => format!("`{field}`: {}", wrong.failure.message),
+            None => wrong.failure.message.clone(),
+        },
+        hint: wrong.failure.hint.clone(),
+        field: wrong.field.clone(),
     };
-    let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message);
-    let refusal = Refusal { field: wrong.field, offer: wrong.offer, ..refusal };
-    match wrong.failure.hint {
-        Some(hint) => refusal.hint(hint),
-        None => refusal,
-    }
+    let wrong = wrong.into();
+    let offer = wrong.first().and_then(|first| first.offer.clone());
+    let mut mistakes = wrong.iter().map(mistake);
+    let Some(Mistake { error, hint, field }) = mistakes.next() else { return Refusal::broken("It was not done.") };
+    let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error);
+    let about = About { field, offer, others: mistakes.collect() };
+    Refusal { hint, about: Some(Box::new(about)), ..refusal }
 }
 
-async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refusal> {
+pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refusal> {
     shared.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
 }
 
-async fn change(shared: &Arc<Shared>, change: Change) -> Result<StatusCode, Refusal> {
+pub(super) async fn change(shared: &Arc<Shared>, change: Change) -> Result<StatusCode, Refusal> {
     shared.ask(move |backend| backend.change(&change)).await?.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn location(wanted: LocationWanted, name: &str, is_new: bool) -> Location {
+fn location(wanted: LocationWanted, name: &str, is_new: bool) -> Filled {
     let fields = wanted.fields.into_iter().filter(|(_, text)| !text.is_empty());
-    Location {
+    Filled {
         kind: wanted.kind,
         fields: fields.map(|(id, text)| (id, Zeroizing::new(text))).collect(),
         keeps: (!is_new).then(|| name.to_owned()),
@@ -114,10 +120,17 @@ pub(super) async fn settings(State(shared): Service) -> Result<Json<Configured>,
     configured(&shared).await.map(Json)
 }
 
-/// What a location can be, and what has to be known for it
-#[utoipa::path(get, path = "/api/v1/kinds", tag = "settings", responses((status = 200, body = Vec<LocationKind>)))]
-pub(super) async fn kinds(State(shared): Service) -> Result<Json<Vec<LocationKind>>, Refusal> {
-    Ok(Json(shared.ask(<dyn Backend>::choices).await?.kinds))
+/// What a location, a channel or the MQTT broker can be, and what has to be known for it
+#[utoipa::path(get, path = "/api/v1/kinds", tag = "settings", responses((status = 200, body = Vec<FormKind>)),
+    params(("of" = Option<String>, Query, description = "`locations`, if not given; `channels` or `mqtt`")))]
+pub(super) async fn kinds(State(shared): Service, asked: Asked) -> Result<Json<Vec<FormKind>>, Refusal> {
+    let kinds = match asked.query.text("of") {
+        "" | "locations" => shared.ask(|backend| backend.choices().kinds).await?,
+        "channels" => shared.ask(<dyn Backend>::channel_kinds).await?,
+        "mqtt" => vec![shared.ask(<dyn Backend>::broker_kind).await?],
+        _ => return Err(Refusal::bad("`of` is none of locations, channels and mqtt.")),
+    };
+    Ok(Json(kinds))
 }
 
 /// Changes a job, or adds one
@@ -132,13 +145,7 @@ pub(super) async fn put_job(
     let configured = configured(&shared).await?;
     let before = configured.jobs.into_iter().find(|job| job.name == name).map(|job| job.settings);
     let is_new = before.is_none();
-    if !asked.visitor.may_set_commands() && settings.commands() != before.unwrap_or_default().commands() {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "Only who has logged in with the password may change commands.",
-        )
-        .hint("Leave `before`, `after` and `boot` as they are, or use a token that may do everything."));
-    }
+    permit_commands(&asked, settings.commands() != before.unwrap_or_default().commands())?;
     change(
         &shared,
         Change { version, what: What::Job { name, is_new, settings: Box::new(settings), encryption: None } },

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use zeroize::Zeroizing;
 
 use crate::{
-    backend::{Backend, Choices, Encryption, Invalid, Location, LocationField, LocationKind, SignIn},
+    backend::{Backend, Choices, Encryption, Filled, FormField, FormKind, Invalid, SignIn},
     fields::Fields,
     refusal::Refusal,
     shared::Shared,
@@ -21,7 +22,7 @@ pub(super) const EXISTING: &str = "existing";
 pub(super) struct Typed {
     pub(super) choices: Choices,
     pub(super) fields: Fields,
-    pub(super) wrong: Option<Invalid>,
+    pub(super) wrong: Vec<Invalid>,
     /// What was tried at the location and worked.
     pub(super) tried: Option<Vec<String>>,
     /// Secrets that are left empty stay as they are.
@@ -31,6 +32,16 @@ pub(super) struct Typed {
 }
 
 impl Typed {
+    /// A form without locations.
+    pub(super) fn plain(fields: Fields, wrong: Vec<Invalid>) -> Self {
+        Self { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None }
+    }
+
+    /// How the answer with this form is to be understood.
+    pub(super) fn status(&self) -> StatusCode {
+        if self.wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }
+    }
+
     /// What was typed or, on the first visit, what is proposed.
     pub(super) fn value<'a>(&'a self, name: &str, proposed: &'a str) -> &'a str {
         if self.fields.is_empty() { proposed } else { self.fields.text(name) }
@@ -52,27 +63,27 @@ impl Typed {
         self.choices.kinds.first().map_or("", |kind| &kind.id)
     }
 
-    pub(super) fn field_name(kind: &LocationKind, field: &LocationField) -> String {
+    pub(super) fn field_name(kind: &FormKind, field: &FormField) -> String {
         format!("{}.{}", kind.id, field.id)
     }
 
     /// What is wrong with a field, if it is that one.
     pub(super) fn wrong_with(&self, field: &str) -> Option<&Invalid> {
-        self.wrong.as_ref().filter(|wrong| wrong.field.as_deref() == Some(field))
+        self.wrong.iter().find(|wrong| wrong.field.as_deref() == Some(field))
     }
 
     /// What is wrong with a location's field: only that of the chosen kind can be.
-    pub(super) fn wrong_in(&self, kind: &LocationKind, field: &LocationField) -> Option<&Invalid> {
+    pub(super) fn wrong_in(&self, kind: &FormKind, field: &FormField) -> Option<&Invalid> {
         self.wrong_with(&field.id).filter(|_| self.is("kind", &kind.id, self.first_kind()))
     }
 
     /// What is wrong and belongs neither to one of these fields nor to a location's.
-    pub(super) fn wrong_beside(&self, fields: &[&str]) -> Option<&Invalid> {
+    pub(super) fn wrong_beside(&self, fields: &[&str]) -> Vec<&Invalid> {
         let shown = |field: &str| {
             fields.contains(&field)
                 || self.choices.kinds.iter().flat_map(|kind| &kind.fields).any(|known| known.id == field)
         };
-        self.wrong.as_ref().filter(|wrong| !wrong.field.as_deref().is_some_and(shown))
+        self.wrong.iter().filter(|wrong| !wrong.field.as_deref().is_some_and(shown)).collect()
     }
 }
 
@@ -84,12 +95,32 @@ pub(super) fn wrong(field: &str, message: &str) -> Invalid {
     }
 }
 
+/// What was tried, if something was, and worked.
+pub(super) type Outcome = Result<Option<Vec<String>>, Vec<Invalid>>;
+
+/// Notes what a field lacks, so that the rest is looked at, too.
+pub(super) fn noted<T: Default>(wrong: &mut Vec<Invalid>, answer: Result<T, Invalid>) -> T {
+    answer.unwrap_or_else(|why| {
+        wrong.push(why);
+        T::default()
+    })
+}
+
+/// All of it: the service's word on fields of which nothing is known yet.
+pub(super) fn with_more(mut wrong: Vec<Invalid>, more: Vec<Invalid>) -> Vec<Invalid> {
+    for found in more {
+        if wrong.iter().all(|known| known.field != found.field) {
+            wrong.push(found);
+        }
+    }
+    wrong
+}
+
 /// What came of a button of the location's part of a form.
 pub(super) struct Pressed {
     /// The form as it is now.
     pub(super) fields: Fields,
-    /// What was tried, if something was, and worked.
-    pub(super) outcome: Result<Option<Vec<String>>, Invalid>,
+    pub(super) outcome: Outcome,
 }
 
 /// Does what such a button asks for; nothing: the form is to be saved.
@@ -105,7 +136,9 @@ pub(super) async fn pressed(
     }
     let location = location(&fields, keeps);
     let outcome = match form.text("do") {
-        "sign-in" => shared.ask_slowly(move |backend, _| backend.sign_in(&location)).await?.map(|_| None),
+        "sign-in" => {
+            shared.ask_slowly(move |backend, _| backend.sign_in(&location)).await?.map(|_| None).map_err(Vec::from)
+        }
         "end-sign-in" => shared.ask(<dyn Backend>::end_sign_in).await.map(|()| Ok(None))?,
         "try" => shared.ask_slowly(move |backend, cancel| backend.try_location(&location, cancel)).await?.map(Some),
         _ if accepted.is_some() => {
@@ -117,14 +150,14 @@ pub(super) async fn pressed(
 }
 
 /// The location that was filled in. `keeps`: secrets that were left empty are those of this one.
-pub(super) fn location(form: &Fields, keeps: Option<&str>) -> Location {
+pub(super) fn location(form: &Fields, keeps: Option<&str>) -> Filled {
     let kind = form.text("kind").to_owned();
     let of_kind = |(name, value): (&str, &str)| {
         let field = name.strip_prefix(kind.as_str())?.strip_prefix('.')?;
         (!value.is_empty()).then(|| (field.to_owned(), Zeroizing::new(value.to_owned())))
     };
     let fields = form.iter().filter_map(of_kind).collect();
-    Location { kind, fields, keeps: keeps.map(str::to_owned) }
+    Filled { kind, fields, keeps: keeps.map(str::to_owned) }
 }
 
 /// How backups are encrypted; nothing: as before.

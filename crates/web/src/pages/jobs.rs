@@ -11,14 +11,13 @@ use http::StatusCode;
 
 use super::{
     Answer, Frame, Service,
-    forms::{Typed, encryption, wrong},
+    forms::{Typed, encryption, noted, with_more, wrong},
     orders::said,
     redirect, show, view,
 };
 use crate::{
     backend::{
-        AtSettings, Backend, Change, Choices, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep,
-        What,
+        AtSettings, Backend, Change, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep, What,
     },
     fields::{Fields, segment},
     refusal::Refusal,
@@ -27,12 +26,12 @@ use crate::{
 
 /// Rules of what is kept, and their words.
 pub(crate) const RULES: &[(&str, &str)] = &[
-    ("last", "The newest"),
-    ("daily", "One a day, days"),
-    ("weekly", "One a week, weeks"),
-    ("monthly", "One a month, months"),
-    ("yearly", "One a year, years"),
-    ("within", "All of the last, as 7d"),
+    ("last", "So many of the newest"),
+    ("daily", "One a day, for so many days"),
+    ("weekly", "One a week, for so many weeks"),
+    ("monthly", "One a month, for so many months"),
+    ("yearly", "One a year, for so many years"),
+    ("within", "All of a time, as 7d"),
 ];
 
 #[derive(Template)]
@@ -70,16 +69,16 @@ impl Form {
     /// Whether something differs at a location.
     fn differs(&self, place: &str) -> bool {
         let about = at(place, "");
-        let is_wrong = self.wrong.as_ref().and_then(|wrong| wrong.field.as_deref());
+        let mut wrong = self.wrong.iter().filter_map(|wrong| wrong.field.as_deref());
         self.fields.iter().any(|(name, value)| name.starts_with(&about) && !value.trim().is_empty())
-            || is_wrong.is_some_and(|field| field.starts_with(&about))
+            || wrong.any(|field| field.starts_with(&about))
     }
 
     fn first_encryption(&self) -> &'static str {
         if self.name.is_some() { "keep" } else { "new" }
     }
 
-    fn wrong_at_all(&self) -> Option<&Invalid> {
+    fn wrong_at_all(&self) -> Vec<&Invalid> {
         let rules = RULES.iter().map(|(rule, _)| *rule);
         let others = [
             "name",
@@ -99,7 +98,7 @@ impl Form {
             let field = wrong.field.as_deref().unwrap_or_default();
             self.places.iter().any(|place| field.starts_with(&at(&place.name, "")))
         };
-        self.wrong_beside(&shown).filter(|wrong| !is_at(wrong))
+        self.wrong_beside(&shown).into_iter().filter(|wrong| !is_at(wrong)).collect()
     }
 }
 
@@ -113,15 +112,9 @@ pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refus
     shared.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
 }
 
-fn page(
-    asked: &Asked,
-    configured: Configured,
-    name: Option<String>,
-    fields: Fields,
-    wrong: Option<Invalid>,
-) -> Response {
-    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let typed = Typed { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None };
+fn page(asked: &Asked, configured: Configured, name: Option<String>, fields: Fields, wrong: Vec<Invalid>) -> Response {
+    let typed = Typed::plain(fields, wrong);
+    let status = typed.status();
     let commands = asked.visitor.may_set_commands();
     let title = name.clone().unwrap_or_else(|| "New automatic backup".to_owned());
     let frame = Frame::new(asked, title, "settings");
@@ -148,14 +141,14 @@ pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
     if configured.jobs.is_empty() {
         fields.extend(configured.locations.iter().map(|place| ("destinations", place.name.clone())));
     }
-    Ok(page(&asked, configured, None, Fields::of(fields), None))
+    Ok(page(&asked, configured, None, Fields::of(fields), Vec::new()))
 }
 
 pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
     let configured = configured(&shared).await?;
     let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
     let fields = filled(&job.settings);
-    Ok(page(&asked, configured, Some(name), fields, None))
+    Ok(page(&asked, configured, Some(name), fields, Vec::new()))
 }
 
 /// What can differ at one location, besides what is kept.
@@ -197,28 +190,28 @@ fn filled_policy(policy: &AtSettings, named: impl Fn(&str) -> String) -> Vec<(St
 }
 
 /// What was filled in of the same.
-fn policy(form: &Fields, named: impl Fn(&str) -> String) -> Result<AtSettings, Invalid> {
+fn policy(form: &Fields, named: impl Fn(&str) -> String, mistakes: &mut Vec<Invalid>) -> AtSettings {
     let text = |key: &str| text(form, &named(key));
-    let count = |key: &str| {
+    let mut count = |key: &str| {
         let number = text(key).map(|text| text.parse::<u32>()).transpose();
-        number.map_err(|_| wrong(&named(key), "Write a whole number, or nothing."))
+        noted(mistakes, number.map_err(|_| wrong(&named(key), "Write a whole number, or nothing.")))
     };
     let lines = form.text(&named("schedule")).lines().map(str::trim).filter(|line| !line.is_empty());
-    Ok(AtSettings {
+    AtSettings {
         schedule: lines.map(str::to_owned).collect(),
         keep: Keep {
-            last: count("last")?,
-            daily: count("daily")?,
-            weekly: count("weekly")?,
-            monthly: count("monthly")?,
-            yearly: count("yearly")?,
+            last: count("last"),
+            daily: count("daily"),
+            weekly: count("weekly"),
+            monthly: count("monthly"),
+            yearly: count("yearly"),
             within: text("within"),
         },
         verify_every: text("verify_every"),
         verify_by: text("verify_by"),
         limit: text("limit"),
         hours: text("hours"),
-    })
+    }
 }
 
 fn text(form: &Fields, name: &str) -> Option<String> {
@@ -226,14 +219,15 @@ fn text(form: &Fields, name: &str) -> Option<String> {
 }
 
 /// What was filled in. What the form does not show is as `before`.
-fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool) -> Result<JobSettings, Invalid> {
-    let source = text(form, "source").ok_or_else(|| wrong("source", "Say which directory is to be backed up."))?;
-    let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(form, str::to_owned)?;
+fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool, mistakes: &mut Vec<Invalid>) -> JobSettings {
+    let source = text(form, "source").ok_or_else(|| wrong("source", "Say which directory is to be backed up."));
+    let source = noted(mistakes, source);
+    let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(form, str::to_owned, mistakes);
     let chosen = form.iter().filter(|(name, _)| *name == "destinations");
     let destinations: Vec<String> = chosen.map(|(_, name)| name.to_owned()).collect();
     let mut differs = std::collections::BTreeMap::new();
     for name in &destinations {
-        differs.insert(name.clone(), policy(form, |key| at(name, key))?);
+        differs.insert(name.clone(), policy(form, |key| at(name, key), mistakes));
     }
     differs.retain(|_, policy| *policy != AtSettings::default());
     // A command is the same if only blanks around it differ, which a form loses.
@@ -242,7 +236,7 @@ fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool) -> Resu
         Some(text) if before.as_ref().is_some_and(|before| before.trim() == text) => before.clone(),
         new => new,
     };
-    Ok(JobSettings {
+    JobSettings {
         source,
         schedule,
         destinations,
@@ -259,7 +253,7 @@ fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool) -> Resu
         after: command("after", &before.after),
         hook_timeout: command("hook_timeout", &before.hook_timeout),
         boot: command("boot", &before.boot),
-    })
+    }
 }
 
 pub(super) async fn added(State(shared): Service, asked: Asked) -> Answer {
@@ -274,15 +268,15 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
     let name = known.clone().unwrap_or_else(|| asked.form.text("name").trim().to_owned());
     let before = configured(shared).await?.jobs.into_iter().find(|job| job.name == name);
     let before = before.map(|job| job.settings).unwrap_or_default();
-    let filled_in = settings(&asked.form, &before, asked.visitor.may_set_commands());
-    let done = match filled_in.and_then(|settings| Ok((settings, encryption(&asked.form)?))) {
-        Ok((settings, encryption)) => {
-            let what =
-                What::Job { name: name.clone(), is_new: known.is_none(), settings: Box::new(settings), encryption };
-            let change = Change { version: asked.form.get("version").map(str::to_owned), what };
-            shared.ask(move |backend| backend.change(&change)).await?
-        }
-        Err(wrong) => Err(wrong),
+    let mut wrong = Vec::new();
+    let settings = Box::new(settings(&asked.form, &before, asked.visitor.may_set_commands(), &mut wrong));
+    let encryption = noted(&mut wrong, encryption(&asked.form));
+    let what = What::Job { name: name.clone(), is_new: known.is_none(), settings, encryption };
+    let change = Change { version: asked.form.get("version").map(str::to_owned), what };
+    let done = if wrong.is_empty() {
+        shared.ask(move |backend| backend.change(&change)).await?
+    } else {
+        Err(with_more(wrong, shared.ask(move |backend| backend.mistakes(&change)).await?))
     };
     match done {
         Ok(Some(key)) => {
@@ -290,7 +284,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
             Ok(redirect(asked, "/setup/key"))
         }
         Ok(None) => Ok(said(asked, "/settings", "saved")),
-        Err(wrong) => Ok(page(asked, configured(shared).await?, known, asked.form.clone(), Some(wrong))),
+        Err(wrong) => Ok(page(asked, configured(shared).await?, known, asked.form.clone(), wrong)),
     }
 }
 
@@ -302,10 +296,10 @@ pub(super) struct Remove {
     pub(super) version: String,
     pub(super) action: String,
     pub(super) lines: Vec<String>,
-    pub(super) wrong: Option<Invalid>,
+    pub(super) wrong: Vec<Invalid>,
 }
 
-fn removal(asked: &Asked, configured: Configured, name: String, wrong: Option<Invalid>) -> Answer {
+fn removal(asked: &Asked, configured: Configured, name: String, wrong: Vec<Invalid>) -> Answer {
     let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
     let line = format!(
         "Nothing is backed up, copied, checked or removed for it any more. The backups at {} stay where they are.",
@@ -322,14 +316,14 @@ fn removal(asked: &Asked, configured: Configured, name: String, wrong: Option<In
 }
 
 pub(super) fn removing(remove: &Remove) -> Response {
-    let status = if remove.wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if remove.wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let mut page = show(remove);
     *page.status_mut() = status;
     page
 }
 
 pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
-    removal(&asked, configured(&shared).await?, name, None)
+    removal(&asked, configured(&shared).await?, name, Vec::new())
 }
 
 pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
@@ -337,6 +331,6 @@ pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, ask
     let change = Change { version, what: What::RemoveJob { name: name.clone() } };
     match shared.ask(move |backend| backend.change(&change)).await? {
         Ok(_) => Ok(said(&asked, "/settings", "removed")),
-        Err(wrong) => removal(&asked, configured(&shared).await?, name, Some(wrong)),
+        Err(wrong) => removal(&asked, configured(&shared).await?, name, wrong),
     }
 }

@@ -2,16 +2,9 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use askama::Template;
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
-use http::StatusCode;
-
 use super::{
     Answer, Frame, Service,
-    forms::{Pressed, Typed, location, pressed},
+    forms::{Outcome, Pressed, Typed, location, pressed},
     jobs::{Remove, configured, removing},
     orders::said,
     show, view,
@@ -21,6 +14,11 @@ use crate::{
     fields::{Fields, segment},
     refusal::Refusal,
     shared::{Asked, Shared},
+};
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
 };
 
 #[derive(Template)]
@@ -48,7 +46,7 @@ impl Form {
         named.unwrap_or_else(|| "/settings/location".to_owned())
     }
 
-    fn wrong_at_all(&self) -> Option<&Invalid> {
+    fn wrong_at_all(&self) -> Vec<&Invalid> {
         self.wrong_beside(&["name", "kind"])
     }
 }
@@ -58,7 +56,7 @@ async fn page(
     asked: &Asked,
     name: Option<String>,
     fields: Option<Fields>,
-    outcome: Result<Option<Vec<String>>, Invalid>,
+    outcome: Outcome,
 ) -> Answer {
     let configured = configured(shared).await?;
     let (mut choices, signing_in) = shared.ask(|backend| (backend.choices(), backend.signing_in())).await?;
@@ -77,13 +75,10 @@ async fn page(
         }
         address = known.address;
     }
-    let (tried, wrong) = match outcome {
-        Ok(tried) => (tried, None),
-        Err(wrong) => (None, Some(wrong)),
-    };
-    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let (tried, wrong) = outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()));
     let has_secret = choices.kinds.iter().flat_map(|kind| &kind.fields).any(|field| field.secret);
     let typed = Typed { choices, fields, wrong, tried, keeps: name.is_some() && has_secret, signing_in };
+    let status = typed.status();
     let title = name.clone().unwrap_or_else(|| "New location".to_owned());
     let frame = Frame::new(asked, title, "settings");
     // A form that is sent again after a change by hand was looked at again.
@@ -122,7 +117,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
     }
 }
 
-async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Option<Invalid>) -> Answer {
+async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<Invalid>) -> Answer {
     let Configured { version, locations, .. } = configured(shared).await?;
     let known = locations.into_iter().find(|known| known.name == name);
     let known = known.ok_or_else(|| Refusal::not_found("location"))?;
@@ -149,16 +144,16 @@ async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Optio
 }
 
 pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
-    removal(&shared, &asked, name, None).await
+    removal(&shared, &asked, name, Vec::new()).await
 }
 
 pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
     let version = asked.form.get("version").map(str::to_owned);
     let change = Change { version, what: What::RemoveLocation { name: name.clone() } };
-    let done: Result<_, Invalid> = shared.ask(move |backend| backend.change(&change)).await?;
+    let done: Result<_, Vec<Invalid>> = shared.ask(move |backend| backend.change(&change)).await?;
     let response: Response = match done {
         Ok(_) => said(&asked, "/settings", "removed"),
-        Err(wrong) => removal(&shared, &asked, name, Some(wrong)).await?,
+        Err(wrong) => removal(&shared, &asked, name, wrong).await?,
     };
     Ok(response)
 }

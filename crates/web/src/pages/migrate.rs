@@ -7,18 +7,18 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use http::StatusCode;
 use zeroize::Zeroizing;
 
 use super::{
     Answer, Frame, Service,
     forms::{Typed, wrong},
+    jobs::configured,
     orders::said,
     show, view,
 };
 use crate::{
     auth::random,
-    backend::{Choices, Invalid, MoveSeen, MoveWanted},
+    backend::{Invalid, MoveSeen, MoveWanted},
     fields::Fields,
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -45,8 +45,13 @@ impl Deref for Form {
 }
 
 impl Form {
-    fn wrong_at_all(&self) -> Option<&Invalid> {
+    fn wrong_at_all(&self) -> Vec<&Invalid> {
         self.wrong_beside(&["to", "token", "replace", "key"])
+    }
+
+    /// What is proposed: whoever encrypts backups does not want this one to travel in the open.
+    fn first_encryption(&self) -> &'static str {
+        if self.has_key { "job" } else { "nothing" }
     }
 }
 
@@ -63,19 +68,13 @@ struct Agreement {
     checked: String,
 }
 
-async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Option<Invalid>) -> Answer {
-    let wanted = name.clone();
-    let (job, has_key) = shared
-        .ask(move |backend| {
-            let job = backend.status().jobs.into_iter().find(|known| known.name == wanted);
-            let configured = backend.configured().unwrap_or_default().jobs.into_iter().find(|job| job.name == wanted);
-            (job, configured.is_some_and(|job| job.settings.password_file.is_some()))
-        })
-        .await?;
-    let job = job.ok_or_else(|| Refusal::not_found("job"))?;
-    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let fields = asked.form.clone();
-    let typed = Typed { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None };
+async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, fields: Fields, wrong: Option<Invalid>) -> Answer {
+    let jobs = shared.ask(|backend| backend.status().jobs).await?;
+    let job = jobs.into_iter().find(|known| known.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let configured = configured(shared).await?.jobs.into_iter().find(|known| known.name == name);
+    let has_key = configured.is_some_and(|job| job.settings.password_file.is_some());
+    let typed = Typed::plain(fields, wrong.into_iter().collect());
+    let status = typed.status();
     let frame = Frame::new(asked, format!("Move {name}"), "home");
     let mut page: Response = show(&Form { frame, job: name, source: job.source, has_key, typed });
     *page.status_mut() = status;
@@ -83,7 +82,7 @@ async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Option<I
 }
 
 pub(super) async fn form(State(shared): Service, Path(job): Path<String>, asked: Asked) -> Answer {
-    page(&shared, &asked, job, None).await
+    page(&shared, &asked, job, Fields::default(), None).await
 }
 
 pub(super) async fn pressed(State(shared): Service, Path(job): Path<String>, asked: Asked) -> Answer {
@@ -94,7 +93,7 @@ pub(super) async fn pressed(State(shared): Service, Path(job): Path<String>, ask
     let secret = |name: &str| form.get(name).map(|text| Zeroizing::new(text.to_owned()));
     let encryption = form.text("encryption");
     if encryption == "key" && !form.is_set("key") {
-        return page(&shared, &asked, job, Some(wrong("key", "Enter your key."))).await;
+        return page(&shared, &asked, job, form.clone(), Some(wrong("key", "Enter your key."))).await;
     }
     let wanted = MoveWanted {
         job: job.clone(),
@@ -109,7 +108,7 @@ pub(super) async fn pressed(State(shared): Service, Path(job): Path<String>, ask
     let looking = wanted.clone();
     let seen = match shared.ask_slowly(move |backend, cancel| backend.look_before_move(&looking, cancel)).await? {
         Ok(seen) => seen,
-        Err(wrong) => return page(&shared, &asked, job, Some(wrong)).await,
+        Err(wrong) => return page(&shared, &asked, job, form.clone(), Some(wrong)).await,
     };
     let checked = random().map_err(|error| Refusal::broken(format!("This machine has no random numbers: {error}.")))?;
     let (encrypted, exclude_database) = (wanted.encrypt, wanted.exclude_database);
@@ -122,14 +121,24 @@ pub(super) async fn pressed(State(shared): Service, Path(job): Path<String>, ask
 async fn begin(shared: &Arc<Shared>, asked: &Asked, job: String, checked: &str) -> Answer {
     let Some((wanted, seen)) = shared.checked.take(checked).filter(|(wanted, _)| wanted.job == job) else {
         let gone = "What was checked is no longer known. If you pressed twice, the move has begun; else check again.";
-        return page(shared, asked, job, Some(wrong("to", gone))).await;
+        return page(shared, asked, job, Fields::default(), Some(wrong("to", gone))).await;
     };
-    let to = seen.to.address.clone();
+    let fields = typed(&wanted);
     match shared.ask_slowly(move |backend, cancel| backend.migrate(&wanted, Some(&seen), cancel)).await? {
         Ok(()) => Ok(said(asked, "/events", "migrate")),
-        Err(wrong) => {
-            let asked = Asked { form: Fields::of([("to", to)]), ..asked.clone() };
-            page(shared, &asked, job, Some(wrong)).await
-        }
+        Err(wrong) => page(shared, asked, job, fields, Some(wrong)).await,
     }
+}
+
+/// The form again, without what is secret.
+fn typed(wanted: &MoveWanted) -> Fields {
+    let encryption = match &wanted.key {
+        Some(_) => "key",
+        None if wanted.encrypt => "job",
+        None => "nothing",
+    };
+    let ticks =
+        [("replace", wanted.replace), ("insecure", wanted.insecure), ("exclude_database", wanted.exclude_database)];
+    let ticks = ticks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "yes".to_owned()));
+    Fields::of([("to", wanted.to.clone()), ("encryption", encryption.to_owned())].into_iter().chain(ticks))
 }

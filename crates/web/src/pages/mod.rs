@@ -2,6 +2,7 @@
 
 mod archive;
 mod backups;
+pub(crate) mod channels;
 mod events;
 mod forms;
 mod home;
@@ -73,14 +74,20 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/log", get(log::list))
         .route("/log.txt", get(log::text))
         .route("/settings", get(settings::show_all))
-        .route("/settings/time-zone", post(settings::change_time_zone))
-        .route("/settings/tokens", post(settings::add_token))
+        // A form that was wrong is shown at its own address, which is loaded again when something changes.
+        .route("/settings/time-zone", get(settings::show_all).post(settings::change_time_zone))
+        .route("/settings/tokens", get(settings::show_all).post(settings::add_token))
         .route("/settings/tokens/revoke", post(settings::revoke_token))
-        .route("/settings/password", post(settings::change_password))
-        .route("/settings/kit", post(settings::kit))
+        .route("/settings/password", get(settings::show_all).post(settings::change_password))
+        .route("/settings/kit", get(settings::show_all).post(settings::kit))
         .route("/settings/job", get(jobs::add).post(jobs::added))
         .route("/settings/jobs/{name}", get(jobs::form).post(jobs::changed))
         .route("/settings/jobs/{name}/remove", get(jobs::ask_to_remove).post(jobs::remove))
+        .route("/settings/channel", get(channels::add).post(channels::added))
+        .route("/settings/channels/{name}", get(channels::form).post(channels::changed))
+        .route("/settings/channels/{name}/remove", get(channels::ask_to_remove).post(channels::remove))
+        .route("/settings/mqtt", get(channels::broker).post(channels::set_broker))
+        .route("/settings/mqtt/remove", get(channels::ask_to_remove_broker).post(channels::remove_broker))
         .route("/settings/location", get(locations::add).post(locations::added))
         .route("/settings/locations/{name}", get(locations::form).post(locations::changed))
         .route("/settings/locations/{name}/remove", get(locations::ask_to_remove).post(locations::remove))

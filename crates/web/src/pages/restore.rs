@@ -7,7 +7,6 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use http::StatusCode;
 use keeper::status::ArchiveStatus;
 use zeroize::Zeroizing;
 
@@ -19,7 +18,7 @@ use super::{
     show, view,
 };
 use crate::{
-    backend::{Choices, Invalid, RestoreWanted},
+    backend::{Invalid, RestoreWanted},
     fields::Fields,
     shared::{Asked, Shared},
     text::Clock,
@@ -45,7 +44,7 @@ impl Deref for Form {
 }
 
 impl Form {
-    fn wrong_at_all(&self) -> Option<&Invalid> {
+    fn wrong_at_all(&self) -> Vec<&Invalid> {
         self.wrong_beside(&["destination", "into", "replace", "only", "key"])
     }
 
@@ -69,8 +68,8 @@ async fn page(
         .ask(move |backend| backend.status().jobs.into_iter().find(|known| Some(&known.name) == job.as_ref()))
         .await?
         .map(|job| job.source);
-    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let typed = Typed { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None };
+    let typed = Typed::plain(fields, wrong.into_iter().collect());
+    let status = typed.status();
     let frame = Frame::new(asked, format!("Restore {}", view::title(&archive)), "backups");
     let mut page: Response = show(&Form { frame, clock: shared.clock(), archive, source, typed });
     *page.status_mut() = status;

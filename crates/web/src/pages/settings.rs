@@ -5,17 +5,19 @@ use std::{sync::Arc, time::Instant};
 use askama::Template;
 use axum::extract::State;
 use jiff::Timestamp;
+use keeper::status::{Failure, Problem};
 use zeroize::Zeroizing;
 
 use super::{
     Answer, Frame, Service,
+    channels::LEVELS,
     log_in::{too_many, waiting, with_session, wrongly},
     orders::said,
     show, view,
 };
 use crate::{
     auth::{AccountError, SHORTEST, Scope, TokenInfo},
-    backend::{Change, Configuration, Configured, Invalid, What},
+    backend::{Change, Configuration, Configured, ConfiguredChannel, Invalid, What},
     kit::{self, NotAllowed},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -30,6 +32,10 @@ struct Settings {
     configuration: Configuration,
     /// Nothing: the file can't be read or understood.
     configured: Option<Configured>,
+    /// Channels whose messages do not arrive, and why.
+    troubles: Vec<(String, String)>,
+    /// Why the MQTT broker can't be reached.
+    mqtt_trouble: Option<String>,
     tokens: Vec<TokenInfo>,
     /// A token that was made just now.
     made: Option<Zeroizing<String>>,
@@ -44,14 +50,44 @@ struct Settings {
     wrong_zone: Option<(String, String)>,
 }
 
+impl Settings {
+    fn trouble(&self, channel: &str) -> Option<&String> {
+        self.troubles.iter().find(|(name, _)| name == channel).map(|(_, trouble)| trouble)
+    }
+
+    /// How a channel is reached, and what it hears.
+    fn way(channel: &ConfiguredChannel) -> String {
+        let way = match channel.kind.as_deref() {
+            Some("ntfy") => "ntfy",
+            Some("home_assistant") => "Home Assistant",
+            Some("email") => "e-mail",
+            Some("webhook") => "webhook",
+            Some("ping") => "ping",
+            _ => "a command",
+        };
+        let to = channel.fields.get("email").map(|to| format!(" to {to}")).unwrap_or_default();
+        let of = if channel.jobs.is_empty() { String::new() } else { format!(" · {}", channel.jobs.join(", ")) };
+        let level = LEVELS.iter().find(|(level, _)| channel.on.as_deref() == Some(level));
+        let level = level.map(|(_, words)| format!(" · {words}")).unwrap_or_default();
+        format!("{way}{to}{of}{level}")
+    }
+}
+
 async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refusal> {
-    let (configuration, configured) =
-        shared.ask(|backend| (backend.configuration(), backend.configured().ok())).await?;
+    let (configuration, configured, problems) =
+        shared.ask(|backend| (backend.configuration(), backend.configured().ok(), backend.status().problems)).await?;
+    let named = |problem: &Problem| {
+        let name = problem.key.strip_prefix("notify-failed:")?;
+        Some((name.to_owned(), problem.message.clone()))
+    };
+    let mqtt = problems.iter().find(|problem| problem.kind == "mqtt-failed");
     Ok(Settings {
         frame: Frame::new(asked, "Settings", "settings"),
         clock: shared.clock(),
         configuration,
         configured,
+        troubles: problems.iter().filter_map(named).collect(),
+        mqtt_trouble: mqtt.map(|problem| problem.message.clone()),
         tokens: shared.accounts.tokens(),
         made: None,
         name: String::new(),
@@ -75,8 +111,12 @@ pub(super) async fn change_time_zone(State(shared): Service, asked: Asked) -> An
     let change = Change { version: asked.form.get("version").map(str::to_owned), what: What::TimeZone { name } };
     match shared.ask(move |backend| backend.change(&change)).await? {
         Ok(_) => Ok(said(&asked, "/settings", "saved")),
-        Err(Invalid { failure, .. }) => {
-            let why = failure.hint.map_or(failure.message.clone(), |hint| format!("{}; {hint}", failure.message));
+        Err(wrong) => {
+            let said = |wrong: &Invalid| {
+                let Failure { message, hint, .. } = &wrong.failure;
+                hint.as_ref().map_or_else(|| message.clone(), |hint| format!("{message}; {hint}"))
+            };
+            let why = wrong.iter().map(said).collect::<Vec<_>>().join("; ");
             let page = Settings { wrong_zone: Some((typed, why)), ..settings(&shared, &asked).await? };
             Ok(wrongly(show(&page)))
         }

@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::{
     Answer, Frame, Service,
-    forms::{Pressed, Typed, encryption, location, pressed, wrong},
+    forms::{Outcome, Pressed, Typed, encryption, location, noted, pressed, with_more, wrong},
     orders::said,
     redirect, show, view,
 };
 use crate::{
-    backend::{Encryption, Invalid, Location, SetUp, SignIn},
+    backend::{Encryption, Filled, Invalid, SetUp, SignIn},
     fields::Fields,
     kit,
     refusal::Refusal,
@@ -51,26 +51,19 @@ impl Form {
     }
 
     /// What is wrong and belongs to no field that is shown.
-    fn wrong_at_all(&self) -> Option<&Invalid> {
+    fn wrong_at_all(&self) -> Vec<&Invalid> {
         self.wrong_beside(&["source", "kind", "schedule", "keep", "key"])
     }
 }
 
-async fn page(
-    shared: &Arc<Shared>,
-    asked: &Asked,
-    fields: Fields,
-    outcome: Result<Option<Vec<String>>, Invalid>,
-) -> Result<Response, Refusal> {
+async fn page(shared: &Arc<Shared>, asked: &Asked, fields: Fields, outcome: Outcome) -> Result<Response, Refusal> {
     let (choices, signing_in) = shared.ask(|backend| (backend.choices(), backend.signing_in())).await?;
-    let (tried, wrong) = outcome.map_or_else(|wrong| (None, Some(wrong)), |tried| (tried, None));
-    let is_wrong = wrong.is_some();
+    let (tried, wrong) = outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()));
     let frame = Frame::new(asked, "Set up backups", "setup");
     let typed = Typed { choices, fields, wrong, tried, keeps: false, signing_in };
+    let status = typed.status();
     let mut response = show(&Form { frame, typed });
-    if is_wrong {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
+    *response.status_mut() = status;
     Ok(response)
 }
 
@@ -82,10 +75,12 @@ pub(super) async fn filled(State(shared): Service, asked: Asked) -> Answer {
     if let Some(Pressed { fields, outcome }) = pressed(&shared, &asked.form, None).await? {
         return page(&shared, &asked, fields, outcome).await;
     }
-    let wanted = match wanted(&asked.form, location(&asked.form, None)) {
-        Ok(wanted) => wanted,
-        Err(wrong) => return page(&shared, &asked, asked.form.clone(), Err(wrong)).await,
-    };
+    let mut wrong = Vec::new();
+    let wanted = wanted(&asked.form, location(&asked.form, None), &mut wrong);
+    if !wrong.is_empty() {
+        let more = shared.ask(move |backend| backend.mistakes_of_set_up(&wanted)).await?;
+        return page(&shared, &asked, asked.form.clone(), Err(with_more(wrong, more))).await;
+    }
     match shared.ask(move |backend| backend.set_up(&wanted)).await? {
         Ok(established) => {
             let has_key = established.key.is_some();
@@ -96,16 +91,17 @@ pub(super) async fn filled(State(shared): Service, asked: Asked) -> Answer {
     }
 }
 
-fn wanted(form: &Fields, location: Location) -> Result<SetUp, Invalid> {
+/// What was filled in, as far as it can be understood.
+fn wanted(form: &Fields, location: Filled, mistakes: &mut Vec<Invalid>) -> SetUp {
     let source = match form.text("source") {
         "other" => form.text("other_source").trim(),
         found => found,
     };
     if source.is_empty() {
-        return Err(wrong("source", "Say which directory is to be backed up."));
+        mistakes.push(wrong("source", "Say which directory is to be backed up."));
     }
     if location.kind.is_empty() {
-        return Err(wrong("kind", "Choose where backups go."));
+        mistakes.push(wrong("kind", "Choose where backups go."));
     }
     let schedule = match form.text("schedule") {
         "other" => form.text("other_schedule").trim(),
@@ -113,17 +109,18 @@ fn wanted(form: &Fields, location: Location) -> Result<SetUp, Invalid> {
         chosen => chosen,
     };
     if schedule.is_empty() && form.text("schedule") != "never" {
-        return Err(wrong("schedule", "Say when backups are made, as `daily 04:45` or `every 6h`."));
+        mistakes.push(wrong("schedule", "Say when backups are made, as `daily 04:45` or `every 6h`."));
     }
     let keep = match form.text("keep").trim() {
-        "" => None,
+        "" => Ok(None),
         number => match number.parse() {
-            Ok(number) if (1..=100_000).contains(&number) => Some(number),
-            _ => return Err(wrong("keep", "Write a whole number from 1 on, or nothing to keep all.")),
+            Ok(number) if (1..=100_000).contains(&number) => Ok(Some(number)),
+            _ => Err(wrong("keep", "Write a whole number from 1 on, or nothing to keep all.")),
         },
     };
-    let encryption = encryption(form)?.unwrap_or(Encryption::NewKey);
-    Ok(SetUp { source: source.to_owned(), location, schedule: schedule.to_owned(), keep, encryption })
+    let keep = noted(mistakes, keep);
+    let encryption = noted(mistakes, encryption(form)).unwrap_or(Encryption::NewKey);
+    SetUp { source: source.to_owned(), location, schedule: schedule.to_owned(), keep, encryption }
 }
 
 #[derive(Template)]

@@ -195,6 +195,7 @@ pub(crate) fn problem(problem: &Problem) -> String {
         "configuration" => "The configuration has a mistake".to_owned(),
         "state" => "Haul can't write down what it does".to_owned(),
         "notify-failed" => "A message does not arrive".to_owned(),
+        "mqtt-failed" => "Home Assistant is not told by MQTT".to_owned(),
         other => other.replace('-', " "),
     }
 }
@@ -217,6 +218,7 @@ pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
 pub(crate) fn more(problem: &Problem) -> (&'static str, &'static str) {
     match problem.kind.as_str() {
         "configuration" => ("Show the configuration", "/settings"),
+        "mqtt-failed" => ("Show the settings", "/settings/mqtt"),
         "shared" | "notify-failed" => ("Show the settings", "/settings"),
         "copy-damaged" | "unchecked" | "blocked" => ("Show backups", "/backups"),
         "removals-wait" => ("Show what would go", "#locations"),

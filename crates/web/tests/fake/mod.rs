@@ -22,10 +22,10 @@ use keeper::status::{ArchiveStatus, Event, Failure, Level, RunStatus, Status, Ta
 use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
-    Backend, Change, Choices, Configuration, Configured, ConfiguredJob, ConfiguredLocation, ContentEntry, ContentKind,
-    Contents, Differences, Encryption, Established, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, Location,
-    LocationField, LocationKind, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted, NotSent, Order, Outlet,
-    RestoreWanted, SetUp, SignIn, Wanted, What,
+    Backend, Change, ChannelSettings, Choices, Configuration, Configured, ConfiguredChannel, ConfiguredJob,
+    ConfiguredLocation, ContentEntry, ContentKind, Contents, Differences, Encryption, Established, Filled, FormField,
+    FormKind, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted,
+    NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -47,6 +47,10 @@ pub struct Fake {
     /// Where to something was moved, with which token.
     pub moved: Mutex<Vec<(String, Option<Zeroizing<String>>)>>,
     pub log: Mutex<Vec<LogLine>>,
+    /// The new machine changed its mind.
+    pub refuses_moves: Mutex<bool>,
+    /// The configuration file can't be understood.
+    pub unreadable: Mutex<bool>,
     changes: watch::Sender<u64>,
     logged: watch::Sender<u64>,
 }
@@ -63,6 +67,8 @@ impl Fake {
             told: Mutex::default(),
             moved: Mutex::default(),
             log: Mutex::default(),
+            refuses_moves: Mutex::default(),
+            unreadable: Mutex::default(),
             changes: watch::Sender::new(1),
             logged: watch::Sender::new(0),
         }
@@ -109,6 +115,25 @@ impl Fake {
 
 fn failure(message: &str, hint: &str) -> Failure {
     Failure { message: message.to_owned(), hint: Some(hint.to_owned()), passes: false }
+}
+
+fn wrong(field: &str, failure: Failure) -> Invalid {
+    Invalid { field: Some(field.to_owned()), failure, offer: None }
+}
+
+fn value<'f>(filled: &'f Filled, id: &str) -> Option<&'f str> {
+    filled.fields.iter().find(|(field, _)| field == id).map(|(_, value)| value.as_str())
+}
+
+fn channel_mistakes(channel: &ChannelSettings) -> Vec<Invalid> {
+    let mut mistakes = Vec::new();
+    if channel.way.kind == "ntfy" && value(&channel.way, "ntfy").is_none() {
+        mistakes.push(wrong("ntfy", failure("Address is missing", "write one")));
+    }
+    if channel.after.as_deref() == Some("soon") {
+        mistakes.push(wrong("after", failure("soon is no time", "write 1h")));
+    }
+    mistakes
 }
 
 impl Backend for Fake {
@@ -285,7 +310,7 @@ impl Backend for Fake {
     }
 
     fn choices(&self) -> Choices {
-        let field = |id: &str, label: &str, example: &str, secret, required| LocationField {
+        let field = |id: &str, label: &str, example: &str, secret, required| FormField {
             id: id.to_owned(),
             label: label.to_owned(),
             help: (id == "host").then(|| "Its key is shown and remembered at the first visit.".to_owned()),
@@ -293,8 +318,9 @@ impl Backend for Fake {
             secret,
             required,
             flag: false,
+            on: false,
         };
-        let kind = |id: &str, label: &str, about: &str, fields| LocationKind {
+        let kind = |id: &str, label: &str, about: &str, fields| FormKind {
             id: id.to_owned(),
             label: label.to_owned(),
             about: about.to_owned(),
@@ -393,35 +419,86 @@ impl Backend for Fake {
 
     fn migrate(&self, wanted: &MoveWanted, _: Option<&MoveSeen>, cancel: &Cancellation) -> Result<(), Invalid> {
         let seen = self.look_before_move(wanted, cancel)?;
+        if *self.refuses_moves.lock().unwrap() {
+            return Err(wrong("to", failure("it is another one now", "check again")));
+        }
         self.moved.lock().unwrap().push((seen.to.address, wanted.token.clone()));
         Ok(())
     }
 
-    fn try_location(&self, location: &Location, _: &Cancellation) -> Result<Vec<String>, Invalid> {
-        let value = |id: &str| location.fields.iter().find(|(field, _)| field == id).map(|(_, value)| value.as_str());
-        match (location.kind.as_str(), value("host")) {
-            ("sftp", None) => Err(Invalid {
-                field: Some("host".to_owned()),
-                failure: failure("The host is missing.", "Write its name or address, as nas.local."),
-                offer: None,
-            }),
-            ("sftp", Some("away")) => Err(Invalid {
-                field: Some("host".to_owned()),
-                failure: failure("Nobody answers at away:22.", "Check that the machine is on, and the name is right."),
-                offer: None,
-            }),
+    fn try_location(&self, location: &Filled, _: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
+        match (location.kind.as_str(), value(location, "host")) {
+            ("sftp", None) => {
+                Err(wrong("host", failure("The host is missing.", "Write its name or address, as nas.local.")).into())
+            }
+            ("sftp", Some("away")) => {
+                let hint = "Check that the machine is on, and the name is right.";
+                Err(wrong("host", failure("Nobody answers at away:22.", hint)).into())
+            }
             ("local" | "sftp" | "s3", _) => {
                 Ok(["A file was written, read back and removed.", "412 GB are free."].map(str::to_owned).to_vec())
             }
-            _ => Err(Invalid {
-                field: Some("kind".to_owned()),
-                failure: failure("There is no such kind.", "Choose one."),
-                offer: None,
-            }),
+            _ => Err(wrong("kind", failure("There is no such kind.", "Choose one.")).into()),
         }
     }
 
-    fn sign_in(&self, _: &Location) -> Result<SignIn, Invalid> {
+    fn channel_kinds(&self) -> Vec<FormKind> {
+        let field = |id: &str, label: &str, secret| FormField {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            help: None,
+            example: None,
+            secret,
+            required: !secret,
+            flag: false,
+            on: false,
+        };
+        let kind = |id: &str, fields| FormKind {
+            id: id.to_owned(),
+            label: id.to_owned(),
+            about: "A message.".to_owned(),
+            fields,
+            signs_in: false,
+        };
+        vec![
+            kind("ntfy", vec![field("ntfy", "Address", false), field("token", "Token", true)]),
+            kind("command", vec![field("command", "Command", false)]),
+        ]
+    }
+
+    fn broker_kind(&self) -> FormKind {
+        let field = |id: &str, label: &str, secret| FormField {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            help: Some("As Home Assistant has it.".to_owned()),
+            example: None,
+            secret,
+            required: false,
+            flag: false,
+            on: false,
+        };
+        FormKind {
+            id: "mqtt".to_owned(),
+            label: "MQTT broker".to_owned(),
+            about: String::new(),
+            fields: vec![field("url", "Address", false), field("password", "Password", true)],
+            signs_in: false,
+        }
+    }
+
+    fn try_channel(&self, channel: &ChannelSettings, _: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
+        let mistakes = channel_mistakes(channel);
+        if mistakes.is_empty() { Ok(vec!["a test message was sent".to_owned()]) } else { Err(mistakes) }
+    }
+
+    fn try_broker(&self, broker: &Filled, _: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
+        match value(broker, "url") {
+            Some("mqtt://away") => Err(wrong("url", failure("the broker at away:1883 does not answer", "look")).into()),
+            _ => Ok(vec!["the broker lets haul in".to_owned()]),
+        }
+    }
+
+    fn sign_in(&self, _: &Filled) -> Result<SignIn, Invalid> {
         let state = SignIn::Waiting {
             address: "https://www.google.com/device".to_owned(),
             code: "ABCD-EFGH".to_owned(),
@@ -439,20 +516,23 @@ impl Backend for Fake {
         *self.signing_in.lock().unwrap() = None;
     }
 
-    fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
+    fn mistakes_of_set_up(&self, wanted: &SetUp) -> Vec<Invalid> {
+        let mut mistakes = Vec::new();
         if wanted.source == "/nowhere" {
-            return Err(Invalid {
-                field: Some("source".to_owned()),
-                failure: failure("/nowhere does not exist.", "Choose the directory that holds configuration.yaml."),
-                offer: None,
-            });
+            let hint = "Choose the directory that holds configuration.yaml.";
+            mistakes.push(wrong("source", failure("/nowhere does not exist.", hint)));
         }
         if wanted.schedule.contains("25:00") {
-            return Err(Invalid {
-                field: Some("schedule".to_owned()),
-                failure: failure("`daily 25:00` is no time of day.", "Write it like `daily 04:45`."),
-                offer: None,
-            });
+            let hint = "Write it like `daily 04:45`.";
+            mistakes.push(wrong("schedule", failure("`daily 25:00` is no time of day.", hint)));
+        }
+        mistakes
+    }
+
+    fn set_up(&self, wanted: &SetUp) -> Result<Established, Vec<Invalid>> {
+        let mistakes = self.mistakes_of_set_up(wanted);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
         }
         self.try_location(&wanted.location, &Cancellation::default())?;
         self.change(|state| {
@@ -469,6 +549,9 @@ impl Backend for Fake {
     }
 
     fn configured(&self) -> Result<Configured, Failure> {
+        if *self.unreadable.lock().unwrap() {
+            return Err(failure("haul.toml, line 3: it is wrong", "correct it"));
+        }
         let fields =
             |pairs: &[(&str, &str)]| pairs.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
         let place = |name: &str, address: &str, kind: Option<&str>, pairs: &[(&str, &str)]| ConfiguredLocation {
@@ -500,6 +583,22 @@ impl Backend for Fake {
                 place("offsite", "sftp://ada@box.example.org/backups/ha", Some("sftp"), &sftp),
                 place("drive", "gdrive:/Backups", None, &[]),
             ],
+            channels: vec![
+                ConfiguredChannel {
+                    name: "phone".to_owned(),
+                    kind: Some("ntfy".to_owned()),
+                    fields: fields(&[("ntfy", "https://ntfy.example.org/secret-topic")]),
+                    on: Some("backups".to_owned()),
+                    ..ConfiguredChannel::default()
+                },
+                ConfiguredChannel {
+                    name: "script".to_owned(),
+                    kind: Some("command".to_owned()),
+                    fields: fields(&[("command", "wall < /dev/null")]),
+                    ..ConfiguredChannel::default()
+                },
+            ],
+            mqtt: Some(fields(&[("url", "mqtt://broker")])),
         })
     }
 
@@ -510,26 +609,37 @@ impl Backend for Fake {
         Ok(vec![JobKeys { job: "home".to_owned(), key: Some(now), earlier, unread: Vec::new() }])
     }
 
-    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid> {
-        let wrong = |field: Option<&str>, message: &str| {
-            Err(Invalid {
-                field: field.map(str::to_owned),
-                failure: failure(message, "Look at it again."),
-                offer: None,
-            })
+    fn mistakes(&self, change: &Change) -> Vec<Invalid> {
+        let wrong = |field: Option<&str>, message: &str| Invalid {
+            field: field.map(str::to_owned),
+            failure: failure(message, "Look at it again."),
+            offer: None,
         };
         if change.version.as_ref().is_some_and(|version| version != "v1") {
-            return wrong(None, "The configuration file was changed meanwhile.");
+            return wrong(None, "The configuration file was changed meanwhile.").into();
         }
         match &change.what {
             What::Job { settings, .. } if settings.schedule.iter().any(|text| text.contains("25:00")) => {
-                return wrong(Some("schedule"), "`daily 25:00` is no time of day.");
+                wrong(Some("schedule"), "`daily 25:00` is no time of day.").into()
             }
-            What::Location { location, .. } => drop(self.try_location(location, &Cancellation::default())?),
+            What::Location { location, .. } => {
+                self.try_location(location, &Cancellation::default()).err().unwrap_or_default()
+            }
             What::RemoveLocation { name } if name == "nas" => {
-                return wrong(None, "The job `home` has no other location.");
+                wrong(None, "The job `home` has no other location.").into()
             }
-            _ => {}
+            What::Channel { settings, .. } => channel_mistakes(settings),
+            What::Broker { broker } if value(broker, "url").is_none() => {
+                wrong(Some("url"), "Address is missing.").into()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Vec<Invalid>> {
+        let mistakes = self.mistakes(change);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
         }
         self.made.lock().unwrap().push(change.clone());
         let makes_key = matches!(&change.what, What::Job { encryption: Some(Encryption::NewKey), .. });

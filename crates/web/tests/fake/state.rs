@@ -85,6 +85,7 @@ fn job(name: &str, source: &str) -> JobStatus {
         }),
         newest_whole: Some(hours_ago(3)),
         newest_size: Some(496_000_000),
+        advice: None,
         copies_of_newest: 2,
         verified_of_newest: 2,
         proven: Some(Proof {

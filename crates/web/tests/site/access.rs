@@ -57,6 +57,12 @@ const API: &[(&str, &str, Needs, &str)] = &[
     ("POST", "/api/v1/emergency-kit", Admin, r#"{"password":"correct horse"}"#),
     ("PUT", "/api/v1/destinations/{name}", Admin, r#"{"kind":"local","fields":{"path":"/x"}}"#),
     ("DELETE", "/api/v1/destinations/{name}", Admin, ""),
+    ("PUT", "/api/v1/channels/{name}", Admin, r#"{"kind":"ntfy","fields":{"ntfy":"https://n.example/t"}}"#),
+    ("DELETE", "/api/v1/channels/{name}", Admin, ""),
+    ("POST", "/api/v1/channels/{name}/try", Admin, r#"{"kind":"ntfy","fields":{"ntfy":"https://n.example/t"}}"#),
+    ("PUT", "/api/v1/mqtt", Admin, r#"{"fields":{"url":"mqtt://b"}}"#),
+    ("DELETE", "/api/v1/mqtt", Admin, ""),
+    ("POST", "/api/v1/mqtt/try", Admin, r#"{"fields":{"url":"mqtt://b"}}"#),
     ("POST", "/api/v1/destinations/{name}/sign-in", Admin, r#"{"kind":"drive","fields":{}}"#),
     ("GET", "/api/v1/sign-in", Admin, ""),
     ("DELETE", "/api/v1/sign-in", Admin, ""),
@@ -104,13 +110,27 @@ const PAGES: &[(&str, &str)] = &[
     ("POST", "/settings/jobs/home"),
     ("GET", "/settings/jobs/home/remove"),
     ("POST", "/settings/jobs/home/remove"),
+    ("GET", "/settings/channel"),
+    ("POST", "/settings/channel"),
+    ("GET", "/settings/channels/phone"),
+    ("POST", "/settings/channels/phone"),
+    ("GET", "/settings/channels/phone/remove"),
+    ("POST", "/settings/channels/phone/remove"),
+    ("GET", "/settings/mqtt"),
+    ("POST", "/settings/mqtt"),
+    ("GET", "/settings/mqtt/remove"),
+    ("POST", "/settings/mqtt/remove"),
     ("GET", "/settings/location"),
     ("POST", "/settings/location"),
     ("GET", "/settings/locations/nas"),
     ("POST", "/settings/locations/nas"),
     ("GET", "/settings/locations/nas/remove"),
     ("POST", "/settings/locations/nas/remove"),
+    ("GET", "/settings/time-zone"),
     ("POST", "/settings/time-zone"),
+    ("GET", "/settings/tokens"),
+    ("GET", "/settings/password"),
+    ("GET", "/settings/kit"),
     ("POST", "/settings/tokens"),
     ("POST", "/settings/tokens/revoke"),
     ("POST", "/settings/password"),
@@ -126,7 +146,11 @@ const PAGES: &[(&str, &str)] = &[
 
 /// A path with what there is in it.
 fn filled(path: &str) -> String {
-    let name = if path.contains("destinations") { "offsite" } else { "home" };
+    let name = match () {
+        () if path.contains("destinations") => "offsite",
+        () if path.contains("channels") => "phone",
+        () => "home",
+    };
     let id = if path.contains("runs") { "8" } else { "a2" };
     path.replace("{id}", id).replace("{name}", name)
 }

@@ -101,7 +101,13 @@ async fn a_move_is_checked_first_and_what_was_checked_is_moved_once() {
     for says in ["leave its welcome page as it is", "Replace everything there", "With the key of home", "/srv/home"] {
         assert!(page.contains(says), "{says}");
     }
+    let proposed = "name=\"encryption\" value=\"job\" checked";
+    assert!(page.contains(proposed), "a job with a key is not moved in the open unasked: {page}");
     assert_eq!(site.get("/jobs/none/migrate").await.status, StatusCode::NOT_FOUND);
+    *site.service.unreadable.lock().unwrap() = true;
+    let got = site.get("/jobs/home/migrate").await;
+    assert!(got.status == StatusCode::CONFLICT && got.text.contains("haul.toml, line 3: it is wrong"), "{}", got.text);
+    *site.service.unreadable.lock().unwrap() = false;
     for (form, field) in [
         ("to=http%3A%2F%2Faway%3A8123", "to"),
         ("to=http%3A%2F%2Fused%3A8123", "token"),
@@ -137,6 +143,21 @@ async fn a_move_is_checked_first_and_what_was_checked_is_moved_once() {
     assert!(again.status == StatusCode::UNPROCESSABLE_ENTITY && again.text.contains("no longer known"));
     let moved = site.service.moved.lock().unwrap().clone();
     assert_eq!(moved, [("http://used:8123".to_owned(), Some("sesame".to_owned().into()))]);
+    // One that is refused at last keeps what was ticked, and none of the secrets.
+    let got = site.post("/jobs/home/migrate", &typed.replace("encryption=job", "encryption=key&key=k3y")).await;
+    *site.service.refuses_moves.lock().unwrap() = true;
+    let got = site.post("/jobs/home/migrate", &format!("checked={}", got.hidden("checked"))).await;
+    assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for kept in [
+        "value=\"http://used:8123\"",
+        "name=\"replace\" value=\"yes\" checked",
+        "name=\"exclude_database\" value=\"yes\" checked",
+        "name=\"encryption\" value=\"key\" checked",
+    ] {
+        assert!(got.text.contains(kept), "{kept}: {}", got.text);
+    }
+    assert!(!got.text.contains("sesame") && !got.text.contains("k3y"));
+    *site.service.refuses_moves.lock().unwrap() = false;
     let got = site.api("POST", "/api/v1/jobs/home/migrate", r#"{"to":"http://new:8123","check_only":true}"#).await;
     assert_eq!((got.status, &got.json()["to"]["fresh"]), (StatusCode::OK, &true.into()));
     let got = site.api("POST", "/api/v1/jobs/home/migrate", r#"{"to":"http://used:8123"}"#).await;
@@ -223,6 +244,12 @@ async fn set_up_keeps_what_was_typed_and_says_what_is_wrong_beside_it() {
         assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY, "{words}");
         assert!(got.text.contains(words), "{words}");
     }
+    // What the form knows and what the service knows is said at once.
+    let all = typed.replace("keep=12", "keep=0").replace("encryption=new", "encryption=key");
+    let got = site.post("/setup", &all).await.text;
+    for words in ["/nowhere does not exist.", "`daily 25:00` is no time", "Write a whole number", "Enter your key."] {
+        assert!(got.contains(words), "{words}");
+    }
     let got = site.post("/setup", "kind=local&local.path=%2Fmnt&do=try").await;
     assert!(got.text.contains("This location works.") && got.text.contains("412 GB are free."));
 }
@@ -302,6 +329,11 @@ async fn a_job_is_changed_by_its_form_and_what_was_typed_stays() {
         for shown in [words, "value=\"2MB/s\"", "name=\"version\" value=\"v1\""] {
             assert!(got.text.contains(shown), "{words}: {shown}");
         }
+    }
+    let all = JOB.replace("%2Fsrv%2Fhomeassistant", "").replace("last=3", "last=many").replace("04%3A45", "25%3A00");
+    let got = site.post("/settings/jobs/home", &format!("{all}&at.nas.weekly=x")).await.text;
+    for field in ["source", "last", "schedule", "at.nas.weekly"] {
+        assert!(got.contains(&format!("id=\"{field}-wrong\"")), "{field}: {got}");
     }
     let new = JOB.replace("encryption=keep", "encryption=new&name=flat");
     let got = site.post("/settings/job", &new).await;

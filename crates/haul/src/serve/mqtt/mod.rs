@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use keeper::{
     service::Service,
-    status::{Event, Status},
+    status::{Event, Failure, Status},
 };
 use tokio::{
     runtime::Handle,
@@ -67,6 +67,7 @@ impl Broker {
             client: client(),
             said: BTreeSet::new(),
             refused: None,
+            away: None,
         };
         Self { stop, task: runtime.spawn(driver.run()) }
     }
@@ -103,6 +104,8 @@ struct Driver {
     said: BTreeSet<String>,
     /// When the log said last that a button did nothing.
     refused: Option<Instant>,
+    /// Since when a broker that was there is away. One that never was there is a problem at once.
+    away: Option<Instant>,
 }
 
 /// What ends a connection from outside.
@@ -155,6 +158,9 @@ impl Driver {
                 if self.said.insert(what.clone()) {
                     output::log(&what);
                 }
+                if self.away.is_none_or(|away| away.elapsed() > LASTING) {
+                    self.note(Some(format!("the broker at {} {why}", settings.address()))).await;
+                }
                 if began.elapsed() > LASTING + PATIENCE {
                     pause = FIRST_PAUSE;
                 }
@@ -173,7 +179,17 @@ impl Driver {
             }
             self.said.clear();
             pause = FIRST_PAUSE;
+            self.away = None;
+            self.note(None).await;
         }
+    }
+
+    /// What everybody is shown of the broker.
+    async fn note(&self, trouble: Option<String>) {
+        let service = Arc::clone(&self.service);
+        let hint = "look at the broker and at what Settings say of it; backups go on meanwhile";
+        let failure = trouble.map(|message| Failure { message, hint: Some(hint.to_owned()), passes: true });
+        let _ = spawn_blocking(move || service.note_broker(failure)).await;
     }
 
     /// Connects, and tells what there is to tell until that ends.
@@ -192,7 +208,9 @@ impl Driver {
         let mut kept = self.memory.load(&broker);
         kept.remove(&availability);
         let mut session = Session { outbox: Outbox::new(kept), names, broker, status: None, is_refused: false };
-        let end = match self.talk(&mut connection, &mut session, settings).await {
+        let talked = self.talk(&mut connection, &mut session, settings).await;
+        self.away = Some(Instant::now());
+        let end = match talked {
             Ok(end) => end,
             Err(why) => return End::Lost(why),
         };
@@ -231,6 +249,7 @@ impl Driver {
         connection.send(&bytes(&[session.is_here()])).await?;
         output::log(&format!("connected to the MQTT broker at {}", settings.address()));
         self.said.clear();
+        self.note(None).await;
         let mut heard = Instant::now();
         let mut asked = None;
         let mut due = is_busy.then(|| Instant::now() + WHILE_RUNNING);
@@ -314,6 +333,9 @@ impl Driver {
                     "warning: the MQTT broker does not let Haul subscribe, so Home Assistant's buttons do nothing; \
                      check the broker's access rules",
                 );
+                let what =
+                    format!("the broker at {} does not let Haul subscribe, so buttons do nothing", session.broker);
+                self.note(Some(what)).await;
             }
             _ => {}
         }
@@ -370,6 +392,29 @@ impl Session {
         messages.push(Message::nothing(self.names.availability()));
         messages
     }
+}
+
+/// Connects as the service would, and says what happened.
+pub(super) async fn try_out(settings: &Mqtt) -> Result<Vec<String>, String> {
+    let names = Names::new(settings);
+    let client = client();
+    let mut connection = Connection::open(settings, &client, (&names.availability(), OFFLINE)).await?;
+    let mut lines = vec![match &settings.username {
+        Some(user) => format!("the broker at {} lets {user} in", settings.address()),
+        None => format!("the broker at {} lets Haul in without a login", settings.address()),
+    }];
+    connection.send(&packet::subscribe(&names.filters())).await?;
+    let listens = loop {
+        if let Packet::SubAck(codes) = connection.read().await? {
+            break codes.iter().all(|code| *code < 0x80);
+        }
+    };
+    connection.close().await;
+    if !listens {
+        return Err("does not let Haul subscribe, so buttons would do nothing: check its access rules".to_owned());
+    }
+    lines.push("Haul may listen to the buttons in Home Assistant".to_owned());
+    Ok(lines)
 }
 
 fn bytes(messages: &[Message]) -> Vec<u8> {

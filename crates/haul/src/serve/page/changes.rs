@@ -14,8 +14,8 @@ use web::backend::{
 use zeroize::Zeroizing;
 
 use super::{
-    kinds,
-    setup::{Written, encrypted, keep_key, set_location, sources},
+    channels, kinds,
+    setup::{Written, destination, encrypted, keep_key, set_location, sources},
     typed::{invalid, of},
 };
 use crate::{
@@ -46,31 +46,73 @@ pub(super) fn configured(path: &Path) -> Result<Configured, Reason> {
             jobs: users.map(|job| job.name.clone()).collect(),
         }
     });
+    let channels = config.channels().iter().map(|channel| channels::configured(&draft, &channel.wants.name));
     Ok(Configured {
         version: draft.version(),
         jobs: jobs.collect(),
         locations: locations.collect(),
         time_zone: draft.time_zone(),
+        channels: channels.collect(),
+        mqtt: config.mqtt().map(|_| channels::broker(&draft)),
     })
 }
 
-/// Makes the change. Returns a key that was made, and the configuration that is then in force.
-pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<String>>, Config), Invalid> {
-    let mut draft = Draft::open(path).map_err(|failure| of(&failure))?;
+/// Everything that is wrong with a change, as far as nobody has to be asked.
+pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
     if change.version.as_ref().is_some_and(|version| *version != draft.version()) {
         let failure = Failure::usage("the configuration file was changed meanwhile, so nothing was saved");
-        return Err(of(&failure.hint("look at what it says now; save again if you still want this")));
+        return of(&failure.hint("look at what it says now; save again if you still want this")).into();
+    }
+    let config = draft.config();
+    let has_job = |name: &str| config.jobs().iter().any(|job| job.name == name);
+    let has_channel = |name: &str| config.channels().iter().any(|channel| channel.wants.name == name);
+    let mut wrong = Vec::new();
+    match &change.what {
+        What::Job { name, is_new, settings, encryption } => {
+            wrong.extend(check_name(name, *is_new, has_job(name), "job").err());
+            wrong.extend(check(settings, &draft.job(name).unwrap_or_default(), draft.directory()));
+            wrong.extend(encryption.as_ref().and_then(|encryption| encrypted(encryption).err()));
+        }
+        What::Location { name, is_new, location } => {
+            wrong.extend(check_name(name, *is_new, config.destination(name).is_some(), "location").err());
+            wrong.extend(destination(config, location).err().into_iter().flatten());
+        }
+        What::Channel { name, is_new, settings } => {
+            wrong.extend(check_name(name, *is_new, has_channel(name), "channel").err());
+            wrong.extend(channels::mistakes(draft, settings));
+        }
+        What::Broker { broker } => wrong.extend(channels::broker_mistakes(draft, broker)),
+        What::TimeZone { name } => {
+            let known = name.as_ref().map(|name| time_zone(name));
+            wrong.extend(known.and_then(Result::err).map(|why| invalid("time_zone", why, Some(ZONE_EXAMPLE))));
+        }
+        What::RemoveJob { name } => wrong.extend(gone(has_job(name), "job", name)),
+        What::RemoveLocation { name } => wrong.extend(gone(config.destination(name).is_some(), "location", name)),
+        What::RemoveChannel { name } => wrong.extend(gone(has_channel(name), "channel", name)),
+        What::RemoveBroker if config.mqtt().is_none() => wrong.push(of(&Failure::usage("there is no MQTT broker"))),
+        What::RemoveBroker => {}
+    }
+    wrong
+}
+
+fn gone(is_there: bool, what: &str, name: &str) -> Option<Invalid> {
+    (!is_there).then(|| of(&Failure::usage(format!("there is no {what} {name:?}"))))
+}
+
+/// Makes the change. Returns a key that was made, and the configuration that is then in force.
+pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<String>>, Config), Vec<Invalid>> {
+    let mut draft = Draft::open(path).map_err(|failure| of(&failure))?;
+    let wrong = mistakes(&draft, change);
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     let mut written = Written::default();
     let mut key = None;
     let config = draft.config().clone();
     match &change.what {
-        What::Job { name, is_new, settings, encryption } => {
-            let known = config.jobs().iter().any(|job| job.name == *name);
-            check_name(name, *is_new, known, "job")?;
+        What::Job { name, settings, encryption, .. } => {
             let before = draft.job(name).unwrap_or_default();
             let mut settings = JobSettings::clone(settings);
-            check(&settings, &before, draft.directory())?;
             if let Some(encryption) = encryption {
                 key = encrypted(encryption)?;
                 // Earlier archives keep their key, and are checked with it.
@@ -82,28 +124,16 @@ pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<S
             }
             draft.set_job(name, &settings);
         }
-        What::RemoveJob { name } => {
-            if config.jobs().iter().all(|job| job.name != *name) {
-                return Err(of(&Failure::usage(format!("there is no job {name:?}"))));
-            }
-            draft.remove_job(name);
-        }
-        What::Location { name, is_new, location } => {
-            check_name(name, *is_new, config.destination(name).is_some(), "location")?;
+        What::RemoveJob { name } => draft.remove_job(name),
+        What::Location { name, location, .. } => {
             set_location(&mut draft, &config, name, location, &sources(&config), &mut written)?;
         }
-        What::TimeZone { name } => {
-            if let Some(name) = name {
-                time_zone(name).map_err(|why| invalid("time_zone", why, Some(ZONE_EXAMPLE)))?;
-            }
-            draft.set_time_zone(name.as_deref());
-        }
-        What::RemoveLocation { name } => {
-            if config.destination(name).is_none() {
-                return Err(of(&Failure::usage(format!("there is no location {name:?}"))));
-            }
-            draft.remove_destination(name).map_err(|failure| of(&failure))?;
-        }
+        What::TimeZone { name } => draft.set_time_zone(name.as_deref()),
+        What::RemoveLocation { name } => draft.remove_destination(name).map_err(|failure| of(&failure))?,
+        What::Channel { name, settings, .. } => channels::set(&mut draft, name, settings, &mut written)?,
+        What::RemoveChannel { name } => channels::remove(&mut draft, name, &mut written),
+        What::Broker { broker } => channels::set_broker(&mut draft, broker, &mut written)?,
+        What::RemoveBroker => channels::remove_broker(&mut draft, &mut written),
     }
     let config = draft.save().map_err(|failure| of(&failure))?;
     written.stay();
@@ -125,66 +155,68 @@ fn check_name(name: &str, is_new: bool, is_known: bool, what: &str) -> Result<()
 }
 
 /// What can be said of each field by itself. What stays as it is was accepted before.
-fn check(settings: &JobSettings, before: &JobSettings, directory: &Path) -> Result<(), Invalid> {
-    let wrong = |field: &str, why: String| invalid(field, why, None);
-    if settings.source != before.source {
-        let source = directory.join(&settings.source);
-        if !source.join(".HA_VERSION").is_file() {
-            let hint = "it is the one with configuration.yaml and .HA_VERSION; this program must be allowed to read it";
-            return Err(invalid("source", format!("{} is not a config directory", source.display()), Some(hint)));
-        }
+fn check(settings: &JobSettings, before: &JobSettings, directory: &Path) -> Vec<Invalid> {
+    let mut wrong = Vec::new();
+    let source = directory.join(&settings.source);
+    if settings.source != before.source && !source.join(".HA_VERSION").is_file() {
+        let hint = "it is the one with configuration.yaml and .HA_VERSION; this program must be allowed to read it";
+        wrong.push(invalid("source", format!("{} is not a config directory", source.display()), Some(hint)));
     }
     if let Some(file) = settings.password_file.as_ref().filter(|_| settings.password_file != before.password_file) {
-        password::check(&directory.join(file), &Cancellation::default())
-            .map_err(|failure| invalid("key", failure.message, failure.hint.as_deref()))?;
+        let checked = password::check(&directory.join(file), &Cancellation::default());
+        wrong.extend(checked.err().map(|failure| invalid("key", failure.message, failure.hint.as_deref())));
     }
     if settings.destinations.is_empty() {
-        return Err(invalid("destinations", "choose at least one location", None));
+        wrong.push(invalid("destinations", "choose at least one location", None));
     }
+    let mut says = |field: &str, said: Result<(), String>| {
+        wrong.extend(said.err().map(|why| invalid(field, why, None)));
+    };
     if let Some(text) = &settings.rehearse {
-        Schedule::parse(text).map_err(|why| wrong("rehearse", why))?;
+        says("rehearse", Schedule::parse(text).map(drop));
     }
     if let Some(text) = &settings.hook_timeout {
-        duration(text).map_err(|why| wrong("hook_timeout", why))?;
+        says("hook_timeout", duration(text).map(drop));
     }
     let JobSettings { schedule, keep, verify_every, verify_by, limit, hours, .. } = settings.clone();
-    check_policy("", &AtSettings { schedule, keep, verify_every, verify_by, limit, hours })?;
+    wrong.extend(check_policy("", &AtSettings { schedule, keep, verify_every, verify_by, limit, hours }));
     for (place, differs) in &settings.at {
         if !settings.destinations.contains(place) {
-            return Err(invalid("destinations", format!("choose {place:?}, too, or let nothing differ there"), None));
+            wrong.push(invalid("destinations", format!("choose {place:?}, too, or let nothing differ there"), None));
         }
-        check_policy(&format!("at.{place}."), differs)?;
+        wrong.extend(check_policy(&format!("at.{place}."), differs));
     }
-    Ok(())
+    wrong
 }
 
 /// The same of what may be said of all locations, and of one: `before` stands before its fields' names.
-fn check_policy(before: &str, policy: &AtSettings) -> Result<(), Invalid> {
-    let wrong = |field: &str, why: String| invalid(&format!("{before}{field}"), why, None);
-    for text in &policy.schedule {
-        Schedule::parse(text).map_err(|why| wrong("schedule", why))?;
-    }
+fn check_policy(before: &str, policy: &AtSettings) -> Vec<Invalid> {
+    let mut wrong = Vec::new();
+    let mut says = |field: &str, said: Result<(), String>| {
+        wrong.extend(said.err().map(|why| invalid(&format!("{before}{field}"), why, None)));
+    };
+    let schedules = policy.schedule.iter().map(|text| Schedule::parse(text).map(drop));
+    says("schedule", schedules.collect());
     if let Some(text) = policy.verify_every.as_ref().filter(|text| *text != "never") {
-        duration(text).map_err(|why| wrong("verify_every", why))?;
+        says("verify_every", duration(text).map(drop));
     }
     if policy.verify_by.as_ref().is_some_and(|text| !matches!(text.as_str(), "whole" | "samples")) {
-        return Err(wrong("verify_by", "write whole or samples".to_owned()));
+        says("verify_by", Err("write whole or samples".to_owned()));
     }
     if let Some(text) = &policy.limit {
-        rate(text).map_err(|why| wrong("limit", why))?;
+        says("limit", rate(text).map(drop));
     }
     if let Some(text) = &policy.hours {
-        Hours::parse(text).map_err(|why| wrong("hours", why))?;
+        says("hours", Hours::parse(text).map(drop));
     }
     let keep = &policy.keep;
     if let Some(text) = &keep.within {
-        span(text).map_err(|why| wrong("within", why))?;
+        says("within", span(text).map(drop));
     }
     let counts = [keep.last, keep.daily, keep.weekly, keep.monthly, keep.yearly];
     if keep.within.is_none() && counts.iter().any(Option::is_some) && counts.iter().all(|count| count.unwrap_or(0) == 0)
     {
-        let why = "nothing would be kept; leave all of them empty to keep everything";
-        return Err(wrong("last", why.to_owned()));
+        says("last", Err("nothing would be kept; leave all of them empty to keep everything".to_owned()));
     }
-    Ok(())
+    wrong
 }

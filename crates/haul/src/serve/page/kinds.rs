@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use web::backend::{Location, LocationField, LocationKind};
+use web::backend::{Filled, FormField, FormKind};
 
 /// Kinds that need more than answers, and the fields that others have to know.
 pub(super) const LOCAL: &str = "local";
@@ -15,6 +15,9 @@ pub(super) const CLIENT_SECRET: &str = "client_secret";
 pub(super) const CODE: &str = "code";
 pub(super) const HOST_KEY: &str = "host_key";
 pub(super) const MOUNTED: &str = "must_be_mounted";
+pub(super) const WEBDAV: &str = "webdav";
+/// A flag that is no setting: a folder that is not there is made.
+pub(super) const NEW_FOLDER: &str = "new_folder";
 /// What a flag says.
 pub(super) const YES: &str = "true";
 pub(super) const NO: &str = "false";
@@ -27,15 +30,18 @@ type Answers<'a> = dyn Fn(&str) -> String + 'a;
 
 /// What is asked for one setting.
 #[derive(Clone, Copy)]
-struct Field {
-    id: &'static str,
-    label: &'static str,
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Field {
+    pub(super) id: &'static str,
+    pub(super) label: &'static str,
     help: &'static str,
     example: &'static str,
-    is_secret: bool,
+    pub(super) is_secret: bool,
     is_required: bool,
     /// It is yes or no.
     is_flag: bool,
+    /// What a flag says unless somebody changes it.
+    is_on: bool,
 }
 
 /// A kind of location.
@@ -52,11 +58,11 @@ struct Kind {
     signs_in: bool,
 }
 
-const fn field(id: &'static str, label: &'static str, help: &'static str, example: &'static str) -> Field {
-    Field { id, label, help, example, is_secret: false, is_required: true, is_flag: false }
+pub(super) const fn field(id: &'static str, label: &'static str, help: &'static str, example: &'static str) -> Field {
+    Field { id, label, help, example, is_secret: false, is_required: true, is_flag: false, is_on: false }
 }
 
-const fn optional(field: Field) -> Field {
+pub(super) const fn optional(field: Field) -> Field {
     Field { is_required: false, ..field }
 }
 
@@ -64,9 +70,20 @@ const fn flag(field: Field) -> Field {
     Field { is_flag: true, is_required: false, ..field }
 }
 
-const fn secret(field: Field) -> Field {
+const fn on(field: Field) -> Field {
+    Field { is_on: true, ..field }
+}
+
+pub(super) const fn secret(field: Field) -> Field {
     Field { is_secret: true, ..field }
 }
+
+const MAKE_FOLDER: Field = flag(field(
+    NEW_FOLDER,
+    "Make this folder if it does not exist",
+    "Without this, a folder that is mistyped is noticed.",
+    "",
+));
 
 const KINDS: &[Kind] = &[
     Kind {
@@ -80,12 +97,12 @@ const KINDS: &[Kind] = &[
                 "It must exist, outside of the config directory; best on a disk other than Home Assistant's own.",
                 "/mnt/nas/backups",
             ),
-            flag(field(
+            on(flag(field(
                 MOUNTED,
                 "Only while its disk is there",
                 "If the folder is on a disk or share of its own, Haul writes there only while that is mounted.",
                 "",
-            )),
+            ))),
         ],
         url: |answer| answer("path"),
         keys: &[(MOUNTED, MOUNTED)],
@@ -99,6 +116,7 @@ const KINDS: &[Kind] = &[
             field("host", "Host", "Its address or name; with another port as host:2222.", "192.168.1.20"),
             field("user", "User", "", "backup"),
             field("path", "Folder", "Absolute, or ~/folder for one in the user's home.", "/volume1/backups"),
+            MAKE_FOLDER,
             optional(secret(field("password", "Password", "Leave it empty to use a key file.", ""))),
             optional(field("key_file", "Key file", "The private key on this machine.", "/root/.ssh/id_ed25519")),
             optional(field(
@@ -142,17 +160,19 @@ const KINDS: &[Kind] = &[
             field("user", "User", "", ""),
             secret(field("password", "App password", "", "")),
             field("path", "Folder", "", "Backups"),
+            MAKE_FOLDER,
         ],
         url: |answer| format!("nextclouds://{}/{}", bare_host(&answer("host")), answer("path").trim_matches('/')),
         keys: &[("user", "user"), ("password_file", "password")],
         signs_in: false,
     },
     Kind {
-        id: "webdav",
+        id: WEBDAV,
         label: "WebDAV",
         about: "Any other server that speaks WebDAV.",
         fields: &[
-            field("url", "Address", "As the server shows it.", "https://dav.example.org/backups"),
+            field("url", "Address of the folder", "As the server shows it.", "https://dav.example.org/backups"),
+            MAKE_FOLDER,
             optional(field("user", "User", "", "")),
             optional(secret(field("password", "Password", "", ""))),
         ],
@@ -232,10 +252,10 @@ fn bare_host(host: &str) -> &str {
     host.split_once("/remote.php").map_or(host, |(host, _)| host).trim_matches('/')
 }
 
-/// What the page shows.
-pub(super) fn offered() -> Vec<LocationKind> {
+/// Fields, as the page shows them.
+pub(super) fn shown(fields: &[Field]) -> Vec<FormField> {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let shown = |field: &Field| LocationField {
+    let shown = |field: &Field| FormField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
         help: text(field.help),
@@ -243,12 +263,18 @@ pub(super) fn offered() -> Vec<LocationKind> {
         secret: field.is_secret,
         required: field.is_required,
         flag: field.is_flag,
+        on: field.is_on,
     };
-    let kind = |kind: &Kind| LocationKind {
+    fields.iter().map(shown).collect()
+}
+
+/// What the page shows.
+pub(super) fn offered() -> Vec<FormKind> {
+    let kind = |kind: &Kind| FormKind {
         id: kind.id.to_owned(),
         label: kind.label.to_owned(),
         about: kind.about.to_owned(),
-        fields: kind.fields.iter().map(shown).collect(),
+        fields: shown(kind.fields),
         signs_in: kind.signs_in,
     };
     KINDS.iter().map(kind).collect()
@@ -267,26 +293,36 @@ pub(super) struct Configured {
 /// What is wrong with an answer: the field, and why.
 pub(super) type Wrong = (String, String);
 
-/// Understands what was filled in.
-pub(super) fn configured(location: &Location) -> Result<Configured, Wrong> {
-    let Some(kind) = KINDS.iter().find(|kind| kind.id == location.kind) else {
-        return Err(("kind".to_owned(), "choose one of the kinds".to_owned()));
+/// What is wrong with each answer by itself.
+pub(super) fn mistakes(fields: &[Field], filled: &Filled) -> Vec<Wrong> {
+    let wrong = |field: &Field| {
+        let answer = filled.fields.iter().find(|(name, _)| name == field.id);
+        let text = answer.map_or("", |(_, text)| text.trim());
+        let stays = field.is_secret && filled.keeps.is_some();
+        let why = if field.is_required && text.is_empty() && !stays {
+            format!("{} is missing", field.label)
+        } else if text.contains(char::is_control) {
+            "it must be one line".to_owned()
+        } else if field.is_flag && !["", YES, NO].contains(&text) {
+            format!("it must be {YES} or {NO}")
+        } else {
+            return None;
+        };
+        Some((field.id.to_owned(), why))
     };
-    let raw = |id: &str| location.fields.iter().find(|(name, _)| name == id).map(|(_, text)| text.clone());
-    for field in kind.fields {
-        let answer = raw(field.id);
-        let text = answer.as_ref().map_or("", |text| text.trim());
-        let stays = field.is_secret && location.keeps.is_some();
-        if field.is_required && text.is_empty() && !stays {
-            return Err((field.id.to_owned(), format!("{} is missing", field.label)));
-        }
-        if text.contains(char::is_control) {
-            return Err((field.id.to_owned(), "it must be one line".to_owned()));
-        }
-        if field.is_flag && !["", YES, NO].contains(&text) {
-            return Err((field.id.to_owned(), format!("it must be {YES} or {NO}")));
-        }
+    fields.iter().filter_map(wrong).collect()
+}
+
+/// Understands what was filled in.
+pub(super) fn configured(location: &Filled) -> Result<Configured, Vec<Wrong>> {
+    let Some(kind) = KINDS.iter().find(|kind| kind.id == location.kind) else {
+        return Err(vec![("kind".to_owned(), "choose one of the kinds".to_owned())]);
+    };
+    let wrong = mistakes(kind.fields, location);
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
+    let raw = |id: &str| location.fields.iter().find(|(name, _)| name == id).map(|(_, text)| text.clone());
     let answer = |id: &str| raw(id).map_or_else(String::new, |text| text.trim().to_owned());
     let mut settings = vec![("url".to_owned(), (kind.url)(&answer))];
     let mut secrets = Vec::new();
@@ -301,6 +337,18 @@ pub(super) fn configured(location: &Location) -> Result<Configured, Wrong> {
     }
     let name = if kind.id == LOCAL { "backups" } else { kind.id };
     Ok(Configured { name: name.to_owned(), settings, secrets })
+}
+
+/// Whether there can be a folder that is to be made first.
+pub(super) fn makes_folders(kind: &str) -> bool {
+    let kind = KINDS.iter().find(|known| known.id == kind);
+    kind.is_some_and(|kind| kind.fields.iter().any(|field| field.id == NEW_FOLDER))
+}
+
+/// The field that says which machine is called.
+pub(super) fn host_field(kind: &str) -> Option<&'static str> {
+    let kind = KINDS.iter().find(|known| known.id == kind)?;
+    kind.fields.iter().map(|field| field.id).find(|id| ["host", "url", "endpoint"].contains(id))
 }
 
 /// Keys of the configuration file that this kind may set.
@@ -370,9 +418,9 @@ mod tests {
 
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
-    fn location(kind: &str, fields: &[(&str, &str)]) -> Location {
+    fn location(kind: &str, fields: &[(&str, &str)]) -> Filled {
         let fields = fields.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned().into())).collect();
-        Location { kind: kind.to_owned(), fields, keeps: None }
+        Filled { kind: kind.to_owned(), fields, keeps: None }
     }
 
     #[test]
@@ -399,16 +447,15 @@ mod tests {
             ("machine", &[], "haul://"),
         ];
         for (kind, fields, url) in cases {
-            let configured =
-                configured(&location(kind, fields)).map_err(|(field, why)| format!("{field}: {why}")).unwrap();
+            let configured = configured(&location(kind, fields)).map_err(|wrong| format!("{wrong:?}")).unwrap();
             assert_eq!(configured.settings[0].1, *url);
             store::Address::parse(url).unwrap();
             // And back: the same answers lead to the same address.
             let (found, answers) = super::answers(&configured.settings).unwrap();
             let fields: Vec<(&str, &str)> = answers.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
             assert!(fields.iter().all(|(id, _)| !["password", "secret_access_key"].contains(id)), "{fields:?}");
-            let again = Location { keeps: Some("it".to_owned()), ..location(found, &fields) };
-            let again = super::configured(&again).map_err(|(field, why)| format!("{field}: {why}")).unwrap();
+            let again = Filled { keeps: Some("it".to_owned()), ..location(found, &fields) };
+            let again = super::configured(&again).map_err(|wrong| format!("{wrong:?}")).unwrap();
             assert_eq!((found, &again.settings), (*kind, &configured.settings));
             assert!(configured.settings.iter().all(|(_, value)| value != "x" && value != "s"), "no secret in the file");
         }
@@ -419,7 +466,7 @@ mod tests {
         for kind in KINDS {
             let fields: Vec<(&str, &str)> =
                 kind.fields.iter().map(|field| (field.id, if field.is_flag { YES } else { "x" })).collect();
-            let configured = configured(&location(kind.id, &fields)).map_err(|wrong| wrong.1).unwrap();
+            let configured = configured(&location(kind.id, &fields)).map_err(|wrong| format!("{wrong:?}")).unwrap();
             let Ok(address @ store::Address::Remote(_)) = store::Address::parse(&configured.settings[0].1) else {
                 continue;
             };
@@ -437,7 +484,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_beside_its_field() {
-        let Err((field, why)) = configured(&location("s3", &[("bucket", "b")])) else { panic!("refused") };
-        assert_eq!((field.as_str(), why.as_str()), ("access_key_id", "Access key ID is missing"));
+        let Err(wrong) = configured(&location("s3", &[("bucket", "b")])) else { panic!("refused") };
+        let wrong: Vec<(&str, &str)> = wrong.iter().map(|(field, why)| (field.as_str(), why.as_str())).collect();
+        assert_eq!(
+            wrong,
+            [("access_key_id", "Access key ID is missing"), ("secret_access_key", "Secret access key is missing")]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What the page and the API ask of the service.
 
 mod changes;
+mod channels;
 mod containers;
 mod contents;
 mod kinds;
@@ -23,8 +24,9 @@ use keeper::{
 use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
-    Backend, Change, Choices, Configuration, Configured, Contents, Differences, Established, Invalid, JobKeys,
-    Location, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
+    Backend, Change, ChannelSettings, Choices, Configuration, Configured, Contents, Differences, Established, Filled,
+    FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn,
+    Wanted, What,
 };
 
 use self::contents::Looking;
@@ -291,11 +293,11 @@ impl Backend for Page {
         setup::choices(&self.worker.config())
     }
 
-    fn try_location(&self, location: &Location, cancel: &Cancellation) -> Result<Vec<String>, Invalid> {
+    fn try_location(&self, location: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
         setup::try_location(&self.worker.config(), location, cancel)
     }
 
-    fn sign_in(&self, location: &Location) -> Result<SignIn, Invalid> {
+    fn sign_in(&self, location: &Filled) -> Result<SignIn, Invalid> {
         self.signing.begin(&self.worker.config(), location)
     }
 
@@ -307,7 +309,15 @@ impl Backend for Page {
         self.signing.end();
     }
 
-    fn set_up(&self, wanted: &SetUp) -> Result<Established, Invalid> {
+    fn mistakes_of_set_up(&self, wanted: &SetUp) -> Vec<Invalid> {
+        setup::mistakes(&self.worker.config(), wanted)
+    }
+
+    fn set_up(&self, wanted: &SetUp) -> Result<Established, Vec<Invalid>> {
+        let wrong = self.mistakes_of_set_up(wanted);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         setup::prepare(&self.worker.config(), &wanted.location)?;
         let established = self.file.change(|path| setup::set_up(path, wanted))?;
         self.signing.forget();
@@ -340,7 +350,34 @@ impl Backend for Page {
         Ok(all)
     }
 
-    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Invalid> {
+    fn mistakes(&self, change: &Change) -> Vec<Invalid> {
+        match Draft::open(self.file.path()) {
+            Ok(draft) => changes::mistakes(&draft, change),
+            Err(failure) => typed::of(&failure).into(),
+        }
+    }
+
+    fn channel_kinds(&self) -> Vec<FormKind> {
+        channels::kinds()
+    }
+
+    fn broker_kind(&self) -> FormKind {
+        channels::broker_kind()
+    }
+
+    fn try_channel(&self, channel: &ChannelSettings, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
+        channels::try_out(self.file.path(), channel, cancel)
+    }
+
+    fn try_broker(&self, broker: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
+        channels::try_broker(self.file.path(), broker, cancel)
+    }
+
+    fn change(&self, change: &Change) -> Result<Option<Zeroizing<String>>, Vec<Invalid>> {
+        let wrong = self.mistakes(change);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         if let What::Location { location, .. } = &change.what {
             setup::prepare(&self.worker.config(), location)?;
         }

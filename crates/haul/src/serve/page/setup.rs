@@ -11,19 +11,19 @@ use std::{
 use keeper::schedule::Schedule;
 use peer::disk::replace_private;
 use store::{
-    Address, Cancellation, HostKey, Kind, Options, StoreError,
+    Address, Cancellation, HostKey, Kind, Options, Store, StoreError,
     contract::{self, ContractOptions},
     machine,
     retry::RetryPolicy,
 };
-use web::backend::{Choices, Encryption, Established, FoundDirectory, Invalid, JobSettings, Keep, Location, SetUp};
+use web::backend::{Choices, Encryption, Established, Filled, FoundDirectory, Invalid, JobSettings, Keep, SetUp};
 use zeroize::Zeroizing;
 
 use super::{
     containers,
     kinds::{self, Configured},
     sign_in,
-    typed::{invalid, known_options, of, typed},
+    typed::{each_invalid, invalid, known_options, of, typed},
 };
 use crate::{
     config::{Config, edit::Draft},
@@ -49,7 +49,7 @@ const SECRETS: &str = "secrets";
 /// How names of directories in the state directory begin whose secrets are tried.
 const TRYING: &str = "trying-";
 /// Somebody waits for the answer to a form; what does not answer within this time is away.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(10);
 /// The same where the answer is of use, but need not be.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// Home Assistant's own keys: so many groups of four of these.
@@ -78,15 +78,22 @@ pub(super) fn choices(config: &Config) -> Choices {
 /// Tries a location as `haul destination check` does.
 pub(super) fn try_location(
     config: &Config,
-    location: &Location,
+    location: &Filled,
     cancel: &Cancellation,
-) -> Result<Vec<String>, Invalid> {
+) -> Result<Vec<String>, Vec<Invalid>> {
     let (destination, _held) = destination(config, location)?;
-    let network = network(location, cancel)?.answering_within(Some(SOON));
-    let store = network.try_to_connect(&destination).map_err(|error| not_reached(location, error))?;
+    let network = network(location, cancel)?;
+    let is_missing = makes_folder(location) && {
+        let looked = network.try_once(&destination, SOON, true);
+        looked.is_err_and(|error| error.kind() == Some(Kind::NotFound))
+    };
+    let store = reach(&network, &destination, location, SOON)?;
     let checked = (|| -> Result<Vec<String>, Failure> {
         let policy = RetryPolicy::new(&network.context_for(&destination));
         let mut lines = vec![format!("{} answers", store.label())];
+        if is_missing {
+            lines.push("the folder did not exist, so Haul made it".to_owned());
+        }
         lines.extend(about_mount(config, location, &destination));
         if store.append_only() {
             lines.push("it keeps whatever it gets, so nothing was written there to try it".to_owned());
@@ -114,11 +121,27 @@ pub(super) fn try_location(
         lines.extend(store.notes());
         Ok(lines)
     })();
-    checked.map_err(|failure| of(&failure))
+    checked.map_err(|failure| of(&failure).into())
+}
+
+/// Whether somebody said that a folder that is not there is to be made.
+fn makes_folder(location: &Filled) -> bool {
+    typed(location, kinds::NEW_FOLDER).is_some_and(|said| *said == kinds::YES)
+}
+
+/// Connects. A folder that is not there is most likely mistyped: only who says so gets it made.
+fn reach(
+    network: &Network,
+    destination: &Destination,
+    location: &Filled,
+    within: Duration,
+) -> Result<Arc<dyn Store>, Invalid> {
+    let only_looks = kinds::makes_folders(&location.kind) && !makes_folder(location);
+    network.try_once(destination, within, only_looks).map_err(|error| not_reached(location, error))
 }
 
 /// The connection for a location that is being set up.
-fn network(location: &Location, cancel: &Cancellation) -> Result<Network, Invalid> {
+fn network(location: &Filled, cancel: &Cancellation) -> Result<Network, Invalid> {
     let mut network = Network::start(None, cancel).map_err(|failure| of(&failure))?;
     // Nobody is at a terminal: the code was typed into the form, if there is one.
     network.context.ask = None;
@@ -132,7 +155,7 @@ fn network(location: &Location, cancel: &Cancellation) -> Result<Network, Invali
 }
 
 /// Why a location was not reached, beside the field that can change that.
-fn not_reached(location: &Location, error: StoreError) -> Invalid {
+fn not_reached(location: &Filled, error: StoreError) -> Invalid {
     let StoreError::Remote(remote) = &error else { return of(&error.into()) };
     let (host_key, kind, why) = (remote.host_key.clone(), remote.kind, remote.reason.clone());
     let mut failure = reason(&Failure::from(error));
@@ -158,29 +181,47 @@ fn not_reached(location: &Location, error: StoreError) -> Invalid {
         (kinds::MACHINE, _) if matches!(kind, Kind::Transient { .. } | Kind::NotFound | Kind::Invalid) => {
             field = at("host", None);
         }
+        (known, _) if kind == Kind::NotFound && kinds::makes_folders(known) && !makes_folder(location) => {
+            let hint = "correct it, or tick the box below to have it made";
+            field = at(if known == kinds::WEBDAV { "url" } else { "path" }, Some(hint));
+        }
+        (known, _) if matches!(kind, Kind::Transient { .. }) => {
+            field = kinds::host_field(known).and_then(|id| at(id, None));
+        }
         _ => {}
     }
     Invalid { field, failure, offer }
 }
 
-/// Does what has to be done elsewhere before a location can be written down: pairs with another machine, and asks about
-/// a host's key that nobody knows. A host that is away is no reason not to write it down.
-pub(super) fn prepare(config: &Config, location: &Location) -> Result<(), Invalid> {
-    let (within, must_answer) = match location.kind.as_str() {
-        kinds::MACHINE if location.keeps.is_none() || typed(location, kinds::CODE).is_some() => (SOON, true),
-        kinds::SFTP if typed(location, kinds::HOST_KEY).is_none() => (AT_ONCE, false),
-        _ => return Ok(()),
-    };
-    let (destination, _held) = destination(config, location)?;
-    let network = network(location, &Cancellation::default())?.answering_within(Some(within));
-    match network.try_to_connect(&destination).map_err(|error| not_reached(location, error)) {
-        Err(wrong) if must_answer || wrong.field.as_deref() == Some(kinds::HOST_KEY) => Err(wrong),
-        _ => Ok(()),
+/// Does what has to be done elsewhere before a location can be written down: pairs with another machine, asks about a
+/// host's key that nobody knows, and looks whether its folder is there. A host that is away is no reason not to write it
+/// down.
+pub(super) fn prepare(config: &Config, location: &Filled) -> Result<(), Vec<Invalid>> {
+    let kind = location.kind.as_str();
+    let must_answer = kind == kinds::MACHINE && (location.keeps.is_none() || typed(location, kinds::CODE).is_some());
+    let asks_for_key = kind == kinds::SFTP && typed(location, kinds::HOST_KEY).is_none();
+    let asks_for_folder = kinds::makes_folders(kind) && !makes_folder(location);
+    if !(must_answer || asks_for_key || asks_for_folder) {
+        return Ok(());
     }
+    let (destination, _held) = destination(config, location)?;
+    let known = location.keeps.as_ref().and_then(|name| config.destination(name));
+    if !must_answer && !asks_for_key && known.is_some_and(|known| known.address == destination.address) {
+        return Ok(());
+    }
+    let network = network(location, &Cancellation::default())?;
+    let within = if must_answer { SOON } else { AT_ONCE };
+    let Err(error) = network.try_once(&destination, within, asks_for_folder) else { return Ok(()) };
+    let is_no_folder = asks_for_folder && error.kind() == Some(Kind::NotFound);
+    let wrong = not_reached(location, error);
+    if must_answer || is_no_folder || wrong.field.as_deref() == Some(kinds::HOST_KEY) {
+        return Err(wrong.into());
+    }
+    Ok(())
 }
 
 /// What is said of a folder that is on a disk or share of its own.
-fn about_mount(config: &Config, location: &Location, destination: &Destination) -> Option<String> {
+fn about_mount(config: &Config, location: &Filled, destination: &Destination) -> Option<String> {
     let (Address::Local(path), kinds::LOCAL) = (&destination.address, location.kind.as_str()) else { return None };
     if typed(location, kinds::MOUNTED).is_some_and(|said| *said == kinds::NO) {
         return None;
@@ -198,7 +239,7 @@ pub(super) fn sources(config: &Config) -> Vec<PathBuf> {
 fn must_be_mounted(
     config: &Config,
     name: &str,
-    location: &Location,
+    location: &Filled,
     path: &Path,
     sources: &[PathBuf],
 ) -> Result<bool, Invalid> {
@@ -227,7 +268,22 @@ pub(super) fn forget_tried(state: &Path) {
 }
 
 /// A directory that holds secrets only as long as they are tried.
-struct Held(PathBuf);
+pub(super) struct Held(PathBuf);
+
+impl Held {
+    /// Writes one into it, and makes it first if it is not there.
+    pub(super) fn put(held: &mut Option<Self>, key: &str, secret: &str) -> Result<PathBuf, Invalid> {
+        let Self(directory) = if let Some(held) = held {
+            held
+        } else {
+            let number = u64::from_ne_bytes(random().map_err(|failure| of(&failure))?);
+            held.insert(Self(crate::destination::state_directory().join(format!("{TRYING}{number:016x}"))))
+        };
+        let file = directory.join(key);
+        replace_private(&file, secret.as_bytes()).map_err(|error| cannot_write(&file, &error))?;
+        Ok(file)
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -238,7 +294,7 @@ impl Drop for Held {
 /// Refuses to send a secret that was typed for one host to another one: whoever means that types it again.
 fn secrets_stay(
     config: &Config,
-    location: &Location,
+    location: &Filled,
     settings: &[(String, String)],
     typed: &[(String, Zeroizing<String>)],
 ) -> Result<(), Invalid> {
@@ -260,7 +316,7 @@ fn secrets_stay(
 }
 
 /// Who gets what is sent to log in: of a bucket the endpoint, else the provider.
-fn receiver(url: &str, endpoint: Option<&str>) -> String {
+pub(super) fn receiver(url: &str, endpoint: Option<&str>) -> String {
     let url = endpoint.unwrap_or(url);
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split('/').next().unwrap_or_default();
@@ -269,16 +325,16 @@ fn receiver(url: &str, endpoint: Option<&str>) -> String {
 }
 
 /// A location as a destination, with its secrets in files for now.
-fn destination(config: &Config, location: &Location) -> Result<(Destination, Option<Held>), Invalid> {
+pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destination, Option<Held>), Vec<Invalid>> {
     if location.kind == kinds::EXISTING {
         let name = location.fields.first().map(|(_, text)| text.to_string()).unwrap_or_default();
         if config.destination(&name).is_none() {
-            return Err(invalid("kind", format!("there is no location {name:?} any more"), None));
+            return Err(invalid("kind", format!("there is no location {name:?} any more"), None).into());
         }
-        return crate::destination::resolve(config, &name).map(|found| (found, None)).map_err(|failure| of(&failure));
+        let found = crate::destination::resolve(config, &name).map_err(|failure| of(&failure))?;
+        return Ok((found, None));
     }
-    let Configured { settings, secrets, .. } =
-        kinds::configured(location).map_err(|(field, why)| invalid(&field, why, None))?;
+    let Configured { settings, secrets, .. } = kinds::configured(location).map_err(each_invalid)?;
     let url = &settings[0].1;
     let address = Address::parse(url).map_err(|error| of(&error.into()))?;
     secrets_stay(config, location, &settings, &secrets)?;
@@ -292,7 +348,7 @@ fn destination(config: &Config, location: &Location) -> Result<(Destination, Opt
         && !path.is_dir()
     {
         let hint = "create the folder, or mount the disk or share that it is on";
-        return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)));
+        return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
     }
     let mut options = known_options(config, location);
     options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
@@ -301,16 +357,7 @@ fn destination(config: &Config, location: &Location) -> Result<(Destination, Opt
     }
     let mut held = None;
     for (key, secret) in secrets {
-        let directory = if let Some(Held(path)) = &held {
-            path.clone()
-        } else {
-            let name = format!("{TRYING}{:016x}", u64::from_ne_bytes(random().map_err(|failure| of(&failure))?));
-            let path = crate::destination::state_directory().join(name);
-            held = Some(Held(path.clone()));
-            path
-        };
-        let file = directory.join(&key);
-        replace_private(&file, secret.as_bytes()).map_err(|error| cannot_write(&file, &error))?;
+        let file = Held::put(&mut held, &key, &secret)?;
         options.insert(key, file.to_string_lossy().into_owned());
     }
     let known = location.keeps.as_ref().and_then(|name| config.destination(name));
@@ -344,43 +391,50 @@ fn new_key() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(groups.join("-")))
 }
 
-/// Writes the configuration. Returns what came of it and the configuration that is then in force.
-pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config), Invalid> {
+/// Where a path really leads.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Everything that is wrong with what was filled in, as far as nobody has to be asked.
+pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
     let source = Path::new(wanted.source.trim());
-    if !source.is_absolute() {
-        return Err(invalid("source", "give the whole path of the directory, from /", None));
-    }
-    check_source(source)?;
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let known = Draft::open(path).map_err(|failure| of(&failure))?.config().clone();
-    if let Some(job) = known.jobs().iter().find(|job| real(&job.source) == real(source)) {
-        // Pressing the button twice makes one of it.
-        let hint = "add another location to it, or change it, in Settings";
-        let message = format!("the automatic backup {:?} has this directory already", job.name);
-        return Err(invalid("source", message, Some(hint)));
-    }
+    let mut wrong: Vec<Invalid> = check_source(known, source).err().into_iter().collect();
     if !wanted.schedule.trim().is_empty() {
-        Schedule::parse(&wanted.schedule).map_err(|why| invalid("schedule", why, None))?;
+        wrong.extend(Schedule::parse(&wanted.schedule).err().map(|why| invalid("schedule", why, None)));
     }
     if wanted.keep == Some(0) {
-        return Err(invalid("keep", "keep at least one backup, or leave it empty to keep all", None));
+        wrong.push(invalid("keep", "keep at least one backup, or leave it empty to keep all", None));
     }
-    let key = encrypted(&wanted.encryption)?;
+    wrong.extend(encrypted(&wanted.encryption).err());
+    match destination(known, &wanted.location) {
+        Err(all) => wrong.extend(all),
+        Ok((Destination { address: Address::Local(path), .. }, _held))
+            if wanted.location.kind == kinds::LOCAL && real(&path).starts_with(real(source)) =>
+        {
+            let hint = "a disk of its own, or a share of your NAS, is still there when Home Assistant's disk is not";
+            wrong.push(invalid("path", "this folder is in the config directory itself", Some(hint)));
+        }
+        Ok(_) => {}
+    }
+    wrong
+}
+
+/// Writes the configuration. Returns what came of it and the configuration that is then in force.
+pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config), Vec<Invalid>> {
+    let source = Path::new(wanted.source.trim());
     let mut draft = Draft::open(path).map_err(|failure| of(&failure))?;
     let config = draft.config().clone();
+    let wrong = mistakes(&config, wanted);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let key = encrypted(&wanted.encryption)?;
     let mut written = Written::default();
     let destination = if wanted.location.kind == kinds::EXISTING {
-        let (_found, _held) = destination(&config, &wanted.location)?;
         wanted.location.fields.first().map(|(_, text)| text.to_string()).unwrap_or_default()
     } else {
-        let Configured { name, settings, .. } =
-            kinds::configured(&wanted.location).map_err(|(field, why)| invalid(&field, why, None))?;
-        let is_within =
-            |(key, text): &(String, String)| key == "url" && real(Path::new(text)).starts_with(real(source));
-        if wanted.location.kind == kinds::LOCAL && settings.iter().any(is_within) {
-            let hint = "a disk of its own, or a share of your NAS, is still there when Home Assistant's disk is not";
-            return Err(invalid("path", "this folder is in the config directory itself", Some(hint)));
-        }
+        let Configured { name, .. } = kinds::configured(&wanted.location).map_err(each_invalid)?;
         let name = free_name(&name, |name| config.destination(name).is_some());
         let mut sources = sources(&config);
         sources.push(source.to_owned());
@@ -405,10 +459,17 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     Ok((Established { job, key }, config))
 }
 
-/// Whether this is a config directory; if not, which one may be meant.
-fn check_source(source: &Path) -> Result<(), Invalid> {
+/// Whether this is a config directory that no job has; if not, which one may be meant.
+fn check_source(known: &Config, source: &Path) -> Result<(), Invalid> {
+    if !source.is_absolute() {
+        return Err(invalid("source", "give the whole path of the directory, from /", None));
+    }
     if source.join(".HA_VERSION").is_file() {
-        return Ok(());
+        let Some(job) = known.jobs().iter().find(|job| real(&job.source) == real(source)) else { return Ok(()) };
+        // Pressing the button twice makes one of it.
+        let hint = "add another location to it, or change it, in Settings";
+        let message = format!("the automatic backup {:?} has this directory already", job.name);
+        return Err(invalid("source", message, Some(hint)));
     }
     let shown = source.display();
     let entries = match fs::read_dir(source) {
@@ -442,9 +503,7 @@ pub(super) fn encrypted(encryption: &Encryption) -> Result<Option<Zeroizing<Stri
 
 /// A file of its own for each key: older backups need theirs.
 pub(super) fn keep_key(draft: &Draft, job: &str, key: &str, written: &mut Written) -> Result<String, Invalid> {
-    let directory = draft.directory().join(SECRETS);
-    let file = written.keep(&directory, &format!("{job}-key"), key)?;
-    Ok(format!("{SECRETS}/{file}"))
+    written.keep_secret(draft, job, "key", key)
 }
 
 /// Writes a location down, and its secrets into files of their own.
@@ -452,12 +511,11 @@ pub(super) fn set_location(
     draft: &mut Draft,
     config: &Config,
     name: &str,
-    location: &Location,
+    location: &Filled,
     sources: &[PathBuf],
     written: &mut Written,
-) -> Result<(), Invalid> {
-    let kinds::Configured { mut settings, secrets, .. } =
-        kinds::configured(location).map_err(|(field, why)| invalid(&field, why, None))?;
+) -> Result<(), Vec<Invalid>> {
+    let kinds::Configured { mut settings, secrets, .. } = kinds::configured(location).map_err(each_invalid)?;
     // What was there is looked for, so that nothing is saved that can't be.
     let (found, _held) = destination(config, location)?;
     if let (Address::Local(path), kinds::LOCAL) = (&found.address, location.kind.as_str()) {
@@ -466,16 +524,12 @@ pub(super) fn set_location(
             settings.push((kinds::MOUNTED.to_owned(), kinds::YES.to_owned()));
         }
     }
-    let directory = draft.directory().join(SECRETS);
     for (key, secret) in secrets {
-        let wanted = format!("{name}-{}", key.trim_end_matches("_file").replace('_', "-"));
-        let file = written.keep(&directory, &wanted, &secret)?;
-        // The one before is of no more use, if it is ours.
-        let before = draft.destination(name).into_iter().find(|(known, _)| *known == key);
-        if let Some((_, before)) = before.filter(|(_, path)| path.starts_with(&format!("{SECRETS}/{name}-"))) {
-            written.replaces(draft.directory().join(before));
+        let file = written.keep_secret(draft, name, &key, &secret)?;
+        if let Some((_, before)) = draft.destination(name).into_iter().find(|(known, _)| *known == key) {
+            written.drop_secret(draft, name, &before);
         }
-        settings.push((key, format!("{SECRETS}/{file}")));
+        settings.push((key, file));
     }
     let mut others = kinds::keys(&location.kind);
     others.retain(|key| location.keeps.is_none() || !kinds::is_secret(&location.kind, key));
@@ -515,9 +569,18 @@ impl Written {
         }
     }
 
-    /// This one is of no use once everything is written.
-    pub(super) fn replaces(&mut self, path: PathBuf) {
-        self.old.push(path);
+    /// Of what has this name, for this key. Returns the path, as the configuration file has it.
+    pub(super) fn keep_secret(&mut self, draft: &Draft, of: &str, key: &str, secret: &str) -> Result<String, Invalid> {
+        let wanted = format!("{of}-{}", key.trim_end_matches("_file").replace('_', "-"));
+        let file = self.keep(&draft.directory().join(SECRETS), &wanted, secret)?;
+        Ok(format!("{SECRETS}/{file}"))
+    }
+
+    /// One of what has this name is of no use once everything is written. Somebody else's file stays.
+    pub(super) fn drop_secret(&mut self, draft: &Draft, of: &str, path: &str) {
+        if path.starts_with(&format!("{SECRETS}/{of}-")) {
+            self.old.push(draft.directory().join(path));
+        }
     }
 
     /// Everything is written.

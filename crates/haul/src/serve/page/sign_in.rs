@@ -15,7 +15,7 @@ use store::{
         auth::{DeviceCode, HOW_TO_GET_A_CLIENT, TokenFile},
     },
 };
-use web::backend::{Invalid, Location, SignIn};
+use web::backend::{Filled, Invalid, SignIn};
 
 use super::{
     kinds,
@@ -71,7 +71,7 @@ impl SigningIn {
     }
 
     /// Begins one.
-    pub(super) fn begin(self: &Arc<Self>, config: &Config, location: &Location) -> Result<SignIn, Invalid> {
+    pub(super) fn begin(self: &Arc<Self>, config: &Config, location: &Filled) -> Result<SignIn, Invalid> {
         if location.kind != kinds::GDRIVE {
             return Err(invalid("kind", "nobody has to sign in for a location of this kind", None));
         }
@@ -142,7 +142,7 @@ impl SigningIn {
 }
 
 /// What is known of a location, under what was typed.
-fn settings(config: &Config, location: &Location, network: &Network) -> Result<Settings, Invalid> {
+fn settings(config: &Config, location: &Filled, network: &Network) -> Result<Settings, Invalid> {
     let options = Options::new(known_options(config, location));
     let mut settings = Settings::new(PLACE, &options, &network.context).map_err(|error| of(&Failure::from(error)))?;
     match (typed(location, kinds::CLIENT_ID), typed(location, kinds::CLIENT_SECRET)) {

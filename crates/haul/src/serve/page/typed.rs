@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keeper::status::Failure as Reason;
-use web::backend::{Invalid, Location};
+use web::backend::{Filled, Invalid};
 use zeroize::Zeroizing;
 
 use super::kinds;
@@ -15,19 +15,24 @@ pub(super) fn invalid(field: &str, message: impl Into<String>, hint: Option<&str
     Invalid { field: Some(field.to_owned()), failure, offer: None }
 }
 
+/// The same for several.
+pub(super) fn each_invalid(wrong: Vec<kinds::Wrong>) -> Vec<Invalid> {
+    wrong.into_iter().map(|(field, why)| invalid(&field, why, None)).collect()
+}
+
 /// The same for all of a form.
 pub(super) fn of(failure: &Failure) -> Invalid {
     Invalid { field: None, failure: reason(failure), offer: None }
 }
 
 /// What a field says, if anything.
-pub(super) fn typed(location: &Location, id: &str) -> Option<Zeroizing<String>> {
+pub(super) fn typed(location: &Filled, id: &str) -> Option<Zeroizing<String>> {
     let found = location.fields.iter().find(|(name, _)| name == id);
     found.map(|(_, text)| Zeroizing::new(text.trim().to_owned())).filter(|text| !text.is_empty())
 }
 
 /// What the file says of a location besides what its form asks for, and where its secrets are.
-pub(super) fn known_options(config: &Config, location: &Location) -> BTreeMap<String, String> {
+pub(super) fn known_options(config: &Config, location: &Filled) -> BTreeMap<String, String> {
     let Some(known) = location.keeps.as_ref().and_then(|name| config.destination(name)) else {
         return BTreeMap::new();
     };

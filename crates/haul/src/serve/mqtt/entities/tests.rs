@@ -36,6 +36,7 @@ fn job(name: &str, destinations: &[&str]) -> JobStatus {
         last: None,
         newest_whole: None,
         newest_size: None,
+        advice: None,
         copies_of_newest: 0,
         verified_of_newest: 0,
         proven: None,
@@ -98,6 +99,7 @@ fn status() -> Status {
         }),
         newest_whole: Some(at(-40)),
         newest_size: Some(496_060_000),
+        advice: None,
         copies_of_newest: 1,
         verified_of_newest: 1,
         proven: Some(Proof {
