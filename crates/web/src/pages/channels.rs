@@ -1,6 +1,6 @@
 //! Who is told, and the MQTT broker: added, changed, tried, removed.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
@@ -13,7 +13,7 @@ use super::{
     forms::{Outcome, Typed, location},
     jobs::{Remove, configured, removing},
     orders::said,
-    show, view,
+    show_as, view,
 };
 use crate::{
     backend::{Backend, Change, ChannelSettings, Choices, Configured, ConfiguredChannel, Filled, Invalid, What},
@@ -45,14 +45,6 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn action(&self) -> String {
         let named = self.name.as_ref().map(|name| format!("/settings/channels/{}", segment(name)));
@@ -60,7 +52,7 @@ impl Form {
     }
 
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["name", "kind", "on", "jobs", "after"])
+        self.typed.wrong_beside(&["name", "kind", "on", "jobs", "after"])
     }
 }
 
@@ -77,15 +69,7 @@ struct Broker {
 
 impl Broker {
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["kind"])
-    }
-}
-
-impl Deref for Broker {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
+        self.typed.wrong_beside(&["kind"])
     }
 }
 
@@ -93,10 +77,6 @@ impl Deref for Broker {
 async fn trouble(shared: &Arc<Shared>, key: String) -> Result<Option<String>, Refusal> {
     let problems = shared.ask(|backend| backend.status().problems).await?;
     Ok(problems.into_iter().find(|problem| problem.key == key).map(|problem| problem.message))
-}
-
-fn parts(outcome: Outcome) -> (Option<Vec<String>>, Vec<Invalid>) {
-    outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()))
 }
 
 /// A form as the configuration file has it.
@@ -133,16 +113,12 @@ async fn page(
         }
         problem = trouble(shared, format!("notify-failed:{name}")).await?;
     }
-    let (tried, wrong) = parts(outcome);
     let has_secret = kinds.iter().flat_map(|kind| &kind.fields).any(|field| field.secret);
     let choices = Choices { kinds, ..Choices::default() };
-    let typed = Typed { choices, fields, wrong, tried, keeps: name.is_some() && has_secret, signing_in: None };
-    let status = typed.status();
+    let typed = Typed { keeps: name.is_some() && has_secret, ..Typed::of(choices, fields, outcome) };
     let frame = Frame::new(asked, name.clone().unwrap_or_else(|| "Tell somebody".to_owned()), "settings");
     let jobs = jobs.into_iter().map(|job| job.name).collect();
-    let mut page = show(&Form { frame, name, version, jobs, trouble: problem, typed });
-    *page.status_mut() = status;
-    Ok(page)
+    Ok(show_as(typed.status(), &Form { frame, name, version, jobs, trouble: problem, typed }))
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
@@ -223,15 +199,11 @@ async fn broker_page(shared: &Arc<Shared>, asked: &Asked, fields: Option<Fields>
     let is_set = mqtt.is_some();
     let known = mqtt.unwrap_or_default().into_iter().map(|(id, text)| (format!("{}.{id}", Filled::BROKER), text));
     let fields = fields.unwrap_or_else(|| Fields::of(known));
-    let (tried, wrong) = parts(outcome);
     let choices = Choices { kinds: vec![kind], ..Choices::default() };
-    let typed = Typed { choices, fields, wrong, tried, keeps: is_set, signing_in: None };
-    let status = typed.status();
+    let typed = Typed { keeps: is_set, ..Typed::of(choices, fields, outcome) };
     let problem = trouble(shared, "mqtt-failed".to_owned()).await?;
     let frame = Frame::new(asked, "Home Assistant by MQTT", "settings");
-    let mut page = show(&Broker { frame, version, is_set, trouble: problem, typed });
-    *page.status_mut() = status;
-    Ok(page)
+    Ok(show_as(typed.status(), &Broker { frame, version, is_set, trouble: problem, typed }))
 }
 
 pub(super) async fn broker(State(shared): Service, asked: Asked) -> Answer {

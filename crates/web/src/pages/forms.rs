@@ -32,14 +32,20 @@ pub(super) struct Typed {
 }
 
 impl Typed {
-    /// A form without locations.
+    /// After something was tried there or not.
+    pub(super) fn of(choices: Choices, fields: Fields, outcome: Outcome) -> Self {
+        let (tried, wrong) = outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()));
+        Self { choices, fields, wrong, tried, keeps: false, signing_in: None }
+    }
+
+    /// A form with nothing to choose from.
     pub(super) fn plain(fields: Fields, wrong: Vec<Invalid>) -> Self {
-        Self { choices: Choices::default(), fields, wrong, tried: None, keeps: false, signing_in: None }
+        Self { wrong, ..Self::of(Choices::default(), fields, Ok(None)) }
     }
 
     /// How the answer with this form is to be understood.
     pub(super) fn status(&self) -> StatusCode {
-        if self.wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }
+        status(&self.wrong)
     }
 
     /// What was typed or, on the first visit, what is proposed.
@@ -97,6 +103,11 @@ pub(super) fn wrong(field: &str, message: &str) -> Invalid {
 
 /// What was tried, if something was, and worked.
 pub(super) type Outcome = Result<Option<Vec<String>>, Vec<Invalid>>;
+
+/// How an answer is to be understood that says what is wrong.
+pub(super) fn status(wrong: &[Invalid]) -> StatusCode {
+    if wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }
+}
 
 /// Notes what a field lacks, so that the rest is looked at, too.
 pub(super) fn noted<T: Default>(wrong: &mut Vec<Invalid>, answer: Result<T, Invalid>) -> T {

@@ -1,19 +1,18 @@
 //! A job's form: added, changed, removed.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
     extract::{Path, State},
     response::Response,
 };
-use http::StatusCode;
 
 use super::{
     Answer, Frame, Service,
-    forms::{Typed, encryption, noted, with_more, wrong},
+    forms::{Typed, encryption, noted, status, with_more, wrong},
     orders::said,
-    redirect, show, view,
+    redirect, show_as, view,
 };
 use crate::{
     backend::{
@@ -47,14 +46,6 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn action(&self) -> String {
         let named = self.name.as_ref().map(|name| format!("/settings/jobs/{}", segment(name)));
@@ -69,8 +60,8 @@ impl Form {
     /// Whether something differs at a location.
     fn differs(&self, place: &str) -> bool {
         let about = at(place, "");
-        let mut wrong = self.wrong.iter().filter_map(|wrong| wrong.field.as_deref());
-        self.fields.iter().any(|(name, value)| name.starts_with(&about) && !value.trim().is_empty())
+        let mut wrong = self.typed.wrong.iter().filter_map(|wrong| wrong.field.as_deref());
+        self.typed.fields.iter().any(|(name, value)| name.starts_with(&about) && !value.trim().is_empty())
             || wrong.any(|field| field.starts_with(&about))
     }
 
@@ -98,7 +89,7 @@ impl Form {
             let field = wrong.field.as_deref().unwrap_or_default();
             self.places.iter().any(|place| field.starts_with(&at(&place.name, "")))
         };
-        self.wrong_beside(&shown).into_iter().filter(|wrong| !is_at(wrong)).collect()
+        self.typed.wrong_beside(&shown).into_iter().filter(|wrong| !is_at(wrong)).collect()
     }
 }
 
@@ -114,14 +105,11 @@ pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refus
 
 fn page(asked: &Asked, configured: Configured, name: Option<String>, fields: Fields, wrong: Vec<Invalid>) -> Response {
     let typed = Typed::plain(fields, wrong);
-    let status = typed.status();
     let commands = asked.visitor.may_set_commands();
     let title = name.clone().unwrap_or_else(|| "New automatic backup".to_owned());
     let frame = Frame::new(asked, title, "settings");
     let (version, places) = (configured.version, configured.locations);
-    let mut page = show(&Form { frame, name, version, places, commands, typed });
-    *page.status_mut() = status;
-    page
+    show_as(typed.status(), &Form { frame, name, version, places, commands, typed })
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
@@ -316,10 +304,7 @@ fn removal(asked: &Asked, configured: Configured, name: String, wrong: Vec<Inval
 }
 
 pub(super) fn removing(remove: &Remove) -> Response {
-    let status = if remove.wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let mut page = show(remove);
-    *page.status_mut() = status;
-    page
+    show_as(status(&remove.wrong), remove)
 }
 
 pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {

@@ -1,13 +1,13 @@
 //! A location's form: added, changed, tried, removed.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Answer, Frame, Service,
     forms::{Outcome, Pressed, Typed, location, pressed},
     jobs::{Remove, configured, removing},
     orders::said,
-    show, view,
+    show_as, view,
 };
 use crate::{
     backend::{Backend, Change, Configured, Invalid, SignIn, What},
@@ -32,14 +32,6 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn action(&self) -> String {
         let named = self.name.as_ref().map(|name| format!("/settings/locations/{}", segment(name)));
@@ -47,7 +39,7 @@ impl Form {
     }
 
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["name", "kind"])
+        self.typed.wrong_beside(&["name", "kind"])
     }
 }
 
@@ -75,16 +67,13 @@ async fn page(
         }
         address = known.address;
     }
-    let (tried, wrong) = outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()));
     let has_secret = choices.kinds.iter().flat_map(|kind| &kind.fields).any(|field| field.secret);
-    let typed = Typed { choices, fields, wrong, tried, keeps: name.is_some() && has_secret, signing_in };
-    let status = typed.status();
+    let keeps = name.is_some() && has_secret;
+    let typed = Typed { keeps, signing_in, ..Typed::of(choices, fields, outcome) };
     let title = name.clone().unwrap_or_else(|| "New location".to_owned());
     let frame = Frame::new(asked, title, "settings");
     // A form that is sent again after a change by hand was looked at again.
-    let mut page = show(&Form { frame, name, version: configured.version, address, typed });
-    *page.status_mut() = status;
-    Ok(page)
+    Ok(show_as(typed.status(), &Form { frame, name, version: configured.version, address, typed }))
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {

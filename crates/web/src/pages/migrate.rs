@@ -1,12 +1,9 @@
 //! The move of a running installation to another machine: both sides are looked at first, and what was seen is moved.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::extract::{Path, State};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,7 +11,7 @@ use super::{
     forms::{Typed, wrong},
     jobs::configured,
     orders::said,
-    show, view,
+    show, show_as, view,
 };
 use crate::{
     auth::random,
@@ -36,17 +33,9 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["to", "token", "replace", "key"])
+        self.typed.wrong_beside(&["to", "token", "replace", "key"])
     }
 
     /// What is proposed: whoever encrypts backups does not want this one to travel in the open.
@@ -74,11 +63,8 @@ async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, fields: Fields,
     let configured = configured(shared).await?.jobs.into_iter().find(|known| known.name == name);
     let has_key = configured.is_some_and(|job| job.settings.password_file.is_some());
     let typed = Typed::plain(fields, wrong.into_iter().collect());
-    let status = typed.status();
     let frame = Frame::new(asked, format!("Move {name}"), "home");
-    let mut page: Response = show(&Form { frame, job: name, source: job.source, has_key, typed });
-    *page.status_mut() = status;
-    Ok(page)
+    Ok(show_as(typed.status(), &Form { frame, job: name, source: job.source, has_key, typed }))
 }
 
 pub(super) async fn form(State(shared): Service, Path(job): Path<String>, asked: Asked) -> Answer {

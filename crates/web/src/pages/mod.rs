@@ -153,9 +153,7 @@ pub(crate) fn refused(shared: &Shared, asked: &Asked, refusal: &Refusal) -> Resp
         return redirect(asked, page);
     }
     let title = refusal.status.canonical_reason().unwrap_or("Not done");
-    let mut response = show(&Refused { frame: Frame::new(asked, title, ""), refusal });
-    *response.status_mut() = refusal.status;
-    response
+    show_as(refusal.status, &Refused { frame: Frame::new(asked, title, ""), refusal })
 }
 
 fn show(page: &impl Template) -> Response {
@@ -163,6 +161,12 @@ fn show(page: &impl Template) -> Response {
         Ok(text) => Html(text).into_response(),
         Err(error) => Refusal::broken(format!("The page can't be drawn: {error}.")).into_response(),
     }
+}
+
+fn show_as(status: StatusCode, page: &impl Template) -> Response {
+    let mut response = show(page);
+    *response.status_mut() = status;
+    response
 }
 
 /// Leads to another page of ours, which is loaded anew.

@@ -1,12 +1,7 @@
 //! A backup's restore: what it will do is said first.
 
-use std::ops::Deref;
-
 use askama::Template;
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::extract::{Path, State};
 use keeper::status::ArchiveStatus;
 use zeroize::Zeroizing;
 
@@ -15,7 +10,7 @@ use super::{
     archive::known,
     forms::{Typed, wrong},
     orders::said,
-    show, view,
+    show_as, view,
 };
 use crate::{
     backend::{Invalid, RestoreWanted},
@@ -35,17 +30,9 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["destination", "into", "replace", "only", "key"])
+        self.typed.wrong_beside(&["destination", "into", "replace", "only", "key"])
     }
 
     /// The copies to choose from, the best first.
@@ -69,11 +56,8 @@ async fn page(
         .await?
         .map(|job| job.source);
     let typed = Typed::plain(fields, wrong.into_iter().collect());
-    let status = typed.status();
     let frame = Frame::new(asked, format!("Restore {}", view::title(&archive)), "backups");
-    let mut page: Response = show(&Form { frame, clock: shared.clock(), archive, source, typed });
-    *page.status_mut() = status;
-    Ok(page)
+    Ok(show_as(typed.status(), &Form { frame, clock: shared.clock(), archive, source, typed }))
 }
 
 pub(super) async fn form(State(shared): Service, Path(id): Path<String>, asked: Asked) -> Answer {

@@ -1,6 +1,6 @@
 //! Three questions: what, where to, when. Then the key, once.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -11,7 +11,7 @@ use super::{
     Answer, Frame, Service,
     forms::{Outcome, Pressed, Typed, encryption, location, noted, pressed, with_more, wrong},
     orders::said,
-    redirect, show, view,
+    redirect, show, show_as, view,
 };
 use crate::{
     backend::{Encryption, Filled, Invalid, SetUp, SignIn},
@@ -37,34 +37,22 @@ struct Form {
     typed: Typed,
 }
 
-impl Deref for Form {
-    type Target = Typed;
-
-    fn deref(&self) -> &Typed {
-        &self.typed
-    }
-}
-
 impl Form {
     fn first_directory(&self) -> &str {
-        self.choices.directories.first().map_or("other", |directory| &directory.path)
+        self.typed.choices.directories.first().map_or("other", |directory| &directory.path)
     }
 
     /// What is wrong and belongs to no field that is shown.
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.wrong_beside(&["source", "kind", "schedule", "keep", "key"])
+        self.typed.wrong_beside(&["source", "kind", "schedule", "keep", "key"])
     }
 }
 
 async fn page(shared: &Arc<Shared>, asked: &Asked, fields: Fields, outcome: Outcome) -> Result<Response, Refusal> {
     let (choices, signing_in) = shared.ask(|backend| (backend.choices(), backend.signing_in())).await?;
-    let (tried, wrong) = outcome.map_or_else(|wrong| (None, wrong), |tried| (tried, Vec::new()));
     let frame = Frame::new(asked, "Set up backups", "setup");
-    let typed = Typed { choices, fields, wrong, tried, keeps: false, signing_in };
-    let status = typed.status();
-    let mut response = show(&Form { frame, typed });
-    *response.status_mut() = status;
-    Ok(response)
+    let typed = Typed { signing_in, ..Typed::of(choices, fields, outcome) };
+    Ok(show_as(typed.status(), &Form { frame, typed }))
 }
 
 pub(super) async fn form(State(shared): Service, asked: Asked) -> Answer {
