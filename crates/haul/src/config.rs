@@ -94,6 +94,8 @@ pub(crate) struct Common {
     pub(crate) part_size: Option<u64>,
     /// Everything that is sent there keeps to it together.
     pub(crate) limit: Option<Limit>,
+    /// Everything that is read there keeps to it together. No key sets it: by hand one reads as fast as possible.
+    pub(crate) read_limit: Option<Limit>,
     /// A directory that is on a disk or share of its own.
     pub(crate) must_be_mounted: bool,
 }

@@ -64,6 +64,13 @@ impl Destination {
         }
     }
 
+    /// The same, where reading keeps to the rate of sending, and shares it.
+    #[must_use]
+    pub(crate) fn reading_within_limit(mut self) -> Self {
+        self.common.read_limit.clone_from(&self.common.limit);
+        self
+    }
+
     /// Whether its copy is read back: what was typed, else what it says of itself, else what the command's table says.
     pub(crate) fn is_read_back(&self, given: Option<VerifyArg>, config: &Config) -> bool {
         let (own, table) = (self.common.verify, config.is_from_table("verify"));
@@ -277,6 +284,7 @@ impl Network {
         {
             context.limit = Some(own.clone());
         }
+        context.read_limit.clone_from(&destination.common.read_limit);
         if context.tuning.part_size.is_none() {
             context.tuning.part_size = destination.common.part_size;
         }

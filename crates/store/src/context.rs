@@ -42,6 +42,8 @@ pub struct Context {
     pub cancel: Cancellation,
     /// The rate that uploads keep to.
     pub limit: Option<Limit>,
+    /// The rate that reading keeps to; the same one as for uploads if both share a line.
+    pub read_limit: Option<Limit>,
     /// Asks the person at the terminal for a line (a pairing code); `None` if nobody is there.
     pub ask: Option<Ask>,
     /// A missing folder is an error, and is not created: a command that only reads was given a mistyped name.
@@ -56,7 +58,17 @@ impl Context {
             let set = std::env::var(name).ok().filter(|value| !value.is_empty());
             if name == "HOME" { set.or_else(|| Some(home_directory()?.to_string_lossy().into_owned())) } else { set }
         });
-        Ok(Self { http, tuning, state, environment, cancel, limit: None, ask: None, only_looks: false })
+        Ok(Self {
+            http,
+            tuning,
+            state,
+            environment,
+            cancel,
+            limit: None,
+            read_limit: None,
+            ask: None,
+            only_looks: false,
+        })
     }
 
     /// An environment variable that is set and not empty.

@@ -4,7 +4,7 @@
 //! A jump costs one small request; sequential readers get ever larger ones, and the next of them are started before
 //! they are needed. Fetched bytes are kept while there is space ([`CAPACITY`] in all). A caller that knows what it will
 //! read announces it ([`RemoteFile::announce`]): that comes in one request, and nothing after it. [`RetryPolicy`]
-//! retries.
+//! retries, and keeps to the rate for reading, with requests of a second's worth at most.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     bridge::Bridge,
@@ -51,6 +52,9 @@ pub struct RemoteFile {
     policy: RetryPolicy,
     context: Context,
     shared: Arc<Shared>,
+    // What is fetched ahead ends with the file: nobody would read it, and it would take its share of the rate.
+    ended: CancellationToken,
+    _ending: DropGuard,
     // Wakes the readers that wait for bytes.
     _waking: OnCancel,
 }
@@ -79,6 +83,7 @@ impl RemoteFile {
 
     /// An object that was just listed.
     pub fn of(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, entry: Entry) -> Self {
+        let policy = RetryPolicy::new(context);
         let shared = Shared {
             store,
             name: entry.name,
@@ -86,7 +91,7 @@ impl RemoteFile {
             modified: entry.modified,
             fetched: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            cache: Mutex::default(),
+            cache: Mutex::new(Cache::new(policy.read_at_once(LARGEST))),
             arrived: Condvar::new(),
         };
         let shared = Arc::new(shared);
@@ -98,13 +103,10 @@ impl RemoteFile {
                 shared.arrived.notify_all();
             }
         });
-        Self {
-            bridge: bridge.clone(),
-            policy: RetryPolicy::new(context),
-            context: context.clone(),
-            shared,
-            _waking: waking,
-        }
+        let ended = CancellationToken::new();
+        let ending = ended.clone().drop_guard();
+        let (bridge, context) = (bridge.clone(), context.clone());
+        Self { bridge, policy, context, shared, ended, _ending: ending, _waking: waking }
     }
 
     /// `DEST/NAME`; never holds a secret.
@@ -221,7 +223,9 @@ impl RemoteFile {
     /// Fetches on the calling thread, which so gets its bytes whatever becomes of the cache meanwhile.
     fn fetch_now(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<usize, StoreError> {
         let under_way = UnderWay { shared: &self.shared, start: range.start };
-        let bytes = self.bridge.wait(self.policy.retry(|| self.shared.fetch(range.clone())))?;
+        let bytes = self
+            .bridge
+            .wait(self.policy.retry_reading(range.end - range.start, || self.shared.fetch(range.clone())))?;
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
         let length = bytes.len() as u64;
@@ -243,10 +247,14 @@ impl RemoteFile {
 
     fn fetch_behind(&self, cache: &mut Cache, range: Range<u64>, touched: bool) {
         cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched, used: 0, read: 0 });
-        let shared = Arc::clone(&self.shared);
+        let (shared, policy, ended) = (Arc::clone(&self.shared), self.policy.clone(), self.ended.clone());
         self.bridge.spawn(async move {
             let under_way = UnderWay { shared: &shared, start: range.start };
-            if let Ok(bytes) = shared.fetch(range.clone()).await {
+            let fetched = ended.run_until_cancelled(async {
+                policy.may_read(range.end - range.start).await?;
+                shared.fetch(range.clone()).await
+            });
+            if let Some(Ok(bytes)) = fetched.await {
                 under_way.done(bytes);
             }
         });
@@ -323,8 +331,9 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Stretches that don't overlap, by their first byte.
-#[derive(Default)]
 struct Cache {
+    // Reading in order grows to requests of so many bytes.
+    largest: u64,
     extents: BTreeMap<u64, Extent>,
     // Where sequential reading continues, the latest last.
     streams: Vec<Stream>,
@@ -359,6 +368,10 @@ enum Found {
 }
 
 impl Cache {
+    fn new(largest: u64) -> Self {
+        Self { largest, extents: BTreeMap::new(), streams: Vec::new(), tick: 0 }
+    }
+
     fn look(&mut self, at: u64) -> Found {
         self.tick += 1;
         let tick = self.tick;
@@ -382,11 +395,11 @@ impl Cache {
     fn plan(&mut self, at: u64, wanted: u64, size: u64) -> Range<u64> {
         let known = self.streams.iter().position(|stream| stream.next == at).map(|known| self.streams.remove(known));
         let (window, limit) = match known {
-            Some(stream) if stream.limit > at => ((stream.window * 2).min(LARGEST), stream.limit),
+            Some(stream) if stream.limit > at => ((stream.window * 2).min(self.largest), stream.limit),
             // What was announced did not reach this far.
             _ => (SMALLEST, size),
         };
-        let length = window.max(wanted.min(LARGEST)).min(self.unclaimed().max(SMALLEST));
+        let length = window.max(wanted.min(self.largest)).min(self.unclaimed().max(SMALLEST));
         let end = self.gap_end(at, size).min(at + length).min(limit.max(at + wanted));
         self.evict(end - at);
         self.remember(Stream { next: end, window, limit });
@@ -407,12 +420,12 @@ impl Cache {
         let mut at = range.start;
         let mut planned: Vec<Range<u64>> = Vec::new();
         let mut sum = 0;
-        while at < limit && sum < LARGEST {
+        while at < limit && sum < self.largest {
             if let Some((_, extent)) = self.extents.range(..=at).next_back().filter(|(_, extent)| at < extent.end) {
                 at = extent.end;
                 continue;
             }
-            let stop = self.gap_end(at, size).min(limit).min(at + LARGEST - sum);
+            let stop = self.gap_end(at, size).min(limit).min(at + self.largest - sum);
             if self.unclaimed() < sum + (stop - at) + UNREAD {
                 break;
             }
@@ -425,7 +438,7 @@ impl Cache {
         }
         self.evict(sum);
         if at < limit {
-            self.remember(Stream { next: at, window: LARGEST, limit });
+            self.remember(Stream { next: at, window: self.largest, limit });
         }
         planned.into_iter().map(|range| (range, at >= limit)).collect()
     }
@@ -448,7 +461,7 @@ impl Cache {
             else {
                 break;
             };
-            stream.window = (stream.window * 2).min(LARGEST);
+            stream.window = (stream.window * 2).min(self.largest);
             let (window, limit) = (stream.window, stream.limit);
             let stop = self.gap_end(end, size).min(end + window).min(limit);
             let planned: u64 = ranges.iter().map(|range: &Range<u64>| range.end - range.start).sum();

@@ -1,7 +1,8 @@
-//! A rate limit for uploads: a bucket that fills at that rate, and from which every sent byte takes its share.
+//! A rate limit: a bucket that fills at that rate, and from which every byte that is sent or read takes its share.
 //!
 //! It applies where bytes are sent (`parts::Activity`), in small pieces, so that the connection is used evenly and not
-//! in bursts of whole parts.
+//! in bursts of whole parts. Reading takes its turn before each request (`RetryPolicy::retry_reading`), which then asks
+//! for no more than a second's worth.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ const DEPTH: Duration = Duration::from_millis(250);
 /// A waiting sender reports at least so often that it still moves.
 const NAP: Duration = Duration::from_millis(500);
 
-/// Shared by all uploads that keep to it together. Cheap to clone.
+/// Shared by all uploads and readers that keep to it together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Limit(Arc<Bucket>);
 
@@ -50,12 +51,12 @@ impl Limit {
         self.0.rate
     }
 
-    /// Whether it is what has slowed the uploads down lately.
+    /// Whether it is what has slowed them down lately.
     pub fn is_felt(&self) -> bool {
         self.state().waited.is_some_and(|waited| waited.elapsed() < Duration::from_mins(1))
     }
 
-    /// Waits until so many bytes more may leave. `napped` is called while it waits.
+    /// Waits until so many bytes more may pass. `napped` is called while it waits.
     pub async fn pass(&self, bytes: u64, napped: impl Fn()) {
         let mut wait = self.take(bytes, Instant::now());
         while !wait.is_zero() {

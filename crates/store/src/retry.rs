@@ -20,6 +20,8 @@ const GLANCES: u32 = 2;
 
 /// So many chunks (of 64 KiB) are more than what a dead connection's buffers swallow.
 const CHUNKS: u64 = 16;
+/// However low the rate, less is not read at once: each request costs its own words.
+const SMALLEST_READ: u64 = 64 << 10;
 
 /// What a connection is waiting for, for the progress display.
 #[derive(Clone, Debug)]
@@ -93,6 +95,31 @@ impl RetryPolicy {
         self.retry_moving(&Activity::default(), attempt).await
     }
 
+    /// As [`Self::retry`], for attempts that read so many bytes: each takes its turn at the rate first. A wait for that is
+    /// neither silence nor failure.
+    pub async fn retry_reading<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        bytes: u64,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
+        self.attempts(bytes, &Activity::default(), attempt).await
+    }
+
+    /// Waits until so many bytes may be read.
+    pub async fn may_read(&self, bytes: u64) -> Result<(), StoreError> {
+        match &self.context.read_limit {
+            Some(limit) => self.unless_cancelled(limit.pass(bytes, || {})).await,
+            None => Ok(()),
+        }
+    }
+
+    /// How much to read at once of what could be `most`: a second's worth of the rate, so that whoever shares it need not
+    /// wait for long.
+    pub fn read_at_once(&self, most: u64) -> u64 {
+        let rate = self.context.read_limit.as_ref().map_or(most, Limit::rate);
+        rate.clamp(SMALLEST_READ.min(most), most)
+    }
+
     /// Like [`Self::retry`], for connecting to `destination`: an attempt without an answer ends when the time for
     /// connecting is over.
     pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(
@@ -128,11 +155,22 @@ impl RetryPolicy {
     pub async fn retry_moving<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         activity: &Activity,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
+        self.attempts(0, activity, attempt).await
+    }
+
+    /// `reads`: so many bytes, in each attempt.
+    async fn attempts<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        reads: u64,
+        activity: &Activity,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, StoreError> {
         let mut tries = 0;
         let mut moved = activity.count();
         loop {
+            self.may_read(reads).await?;
             let begun = Instant::now();
             let error = match self.unless_cancelled(attempt()).await? {
                 Ok(done) => {

@@ -17,8 +17,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Bridge, Cancellation, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError,
-    Tuning, Upload, inbound::RemoteFile, local::Local,
+    Abilities, Bridge, Cancellation, Context, Entry, Expected, Kind, Limit, Operation, Session, Sink, Store,
+    StoreError, Tuning, Upload, inbound::RemoteFile, local::Local,
 };
 
 /// A directory whose reads fail as often as told, or never end once somebody hears of them.
@@ -132,6 +132,64 @@ fn whoever_waits_for_bytes_hears_that_the_user_stops() {
             }
         });
     }
+}
+
+#[test]
+fn whoever_waits_for_the_rate_hears_that_the_user_stops() {
+    let bench = Bench::new();
+    noise(&bench.path(), 1 << 20);
+    let cancel = Cancellation::default();
+    // A byte a second: nobody's second turn comes within this day.
+    let context = Context { cancel, read_limit: Some(Limit::new(1)), ..bench.context.clone() };
+    let remote = bench.open_with(0, None, &context);
+    remote.read_exact_at(&mut [0; 10], 0).unwrap();
+    std::thread::scope(|scope| {
+        let (begun, has_begun) = mpsc::channel();
+        let (remote, cancel) = (&remote, &context.cancel);
+        let reading = scope.spawn(move || {
+            begun.send(()).unwrap();
+            remote.read_exact_at(&mut [0; 10], 900_000).unwrap_err()
+        });
+        has_begun.recv().unwrap();
+        cancel.cancel();
+        let error = reading.join().unwrap().downcast::<StoreError>().unwrap();
+        assert!(matches!(error, StoreError::Cancelled), "{error}");
+    });
+    assert_eq!(remote.requests(), 1);
+}
+
+#[test]
+fn a_low_rate_is_kept_to_in_small_pieces() {
+    let bench = Bench::new();
+    let bytes = noise(&bench.path(), 4 << 20);
+    let limit = Limit::new(100 << 20);
+    let remote = bench.open_with(0, None, &Context { read_limit: Some(limit), ..bench.context.clone() });
+    let mut all = vec![0; bytes.len()];
+    remote.read_exact_at(&mut all, 0).unwrap();
+    assert_eq!(remote.requests(), 1, "whoever may read fast asks for much at once");
+    let limit = Limit::new(1 << 20);
+    let remote = bench.open_with(0, None, &Context { read_limit: Some(limit.clone()), ..bench.context.clone() });
+    remote.announce(0..2 << 20);
+    remote.read_exact_at(&mut all[..2 << 20], 0).unwrap();
+    assert!(all == bytes && limit.is_felt());
+    assert_eq!(
+        (remote.requests(), remote.fetched()),
+        (2, 2 << 20),
+        "a second's worth at once, and no more than announced"
+    );
+}
+
+#[test]
+fn nothing_is_fetched_for_a_file_that_nobody_holds() {
+    let bench = Bench::new();
+    noise(&bench.path(), 1 << 20);
+    let (asked, is_asked) = mpsc::channel();
+    let remote = bench.open_with(0, Some(asked), &bench.context);
+    remote.announce(0..100);
+    is_asked.recv().unwrap();
+    drop(remote);
+    // The fetch never ends by itself; with it goes what says that there was one.
+    assert!(is_asked.recv().is_err());
 }
 
 #[test]

@@ -42,7 +42,8 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let from = destination::resolve(config, &args.archive)?;
+    let mut from = destination::resolve(config, &args.archive)?;
+    from.common.read_limit = args.limit.map(Limit::new);
     let name = from.archive()?;
     let target = target(&args.to, name)?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Cancellation) -> Res
     let progress = Arc::new(Progress::default());
     progress.fetch(remote.policy().clone());
     let display = Display::start(args.output.progress, Job::reading("fetching"), Arc::clone(&progress));
-    let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &network, &progress, cancel);
+    let copied = unfinished.copy(&remote, &progress, cancel);
     drop(display);
     let begun = copied?;
     let (damage, stamp) = unfinished.look();

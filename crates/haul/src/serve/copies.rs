@@ -82,8 +82,17 @@ pub(super) struct Readable {
 }
 
 impl Readable {
+    /// For work that happens by itself: it keeps to the rate of the job.
     pub(super) fn open(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Result<Self, Failure> {
-        let mut destination = doing.destination(job, &at.destination)?;
+        Self::of(doing, doing.destination(job, &at.destination)?.reading_within_limit(), at)
+    }
+
+    /// For somebody who waits for it, as for a restore: as fast as possible.
+    pub(super) fn open_in_haste(doing: &Doing<'_>, at: &Location) -> Result<Self, Failure> {
+        Self::of(doing, doing.destination(None, &at.destination)?, at)
+    }
+
+    fn of(doing: &Doing<'_>, mut destination: Destination, at: &Location) -> Result<Self, Failure> {
         destination.name = Some(at.name.clone());
         if let Some(path) = destination.local_archive() {
             return Ok(Self { path: Some(path), remote: None, name: at.name.clone() });
@@ -132,7 +141,7 @@ pub(super) fn copy(
     let store = network.connect(&goal)?;
     let mut failed = None;
     for source in from {
-        match send(doing, source, (&goal, &network, &store), (to, size)) {
+        match send(doing, job, source, (&goal, &network, &store), (to, size)) {
             Err(failure) if !doing.cancel().is_cancelled() && source != &from[from.len() - 1] => failed = Some(failure),
             Err(failure) => return Err(failed.unwrap_or(failure)),
             // It was sent before, and a list was late or Haul was killed.
@@ -160,12 +169,13 @@ pub(super) fn copy(
 
 fn send(
     doing: &Doing<'_>,
+    job: &str,
     source: &From,
     (goal, network, store): (&Destination, &Network, &Arc<dyn Store>),
     (to, size): (&Location, u64),
 ) -> Result<Option<Arrived>, Failure> {
     let at = Location { destination: source.destination.clone(), name: source.name.clone() };
-    let original = Readable::open(doing, None, &at)?;
+    let original = Readable::open(doing, Some(job), &at)?;
     let file = original.file()?;
     let archive = match (&original.path, &file) {
         (Some(path), _) => Original::File(path),

@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// The configuration in force.
 pub(super) struct Force {
     pub(super) config: Config,
-    /// The rates of jobs at destinations: all tasks there keep to one together.
-    limits: BTreeMap<(String, String), Limit>,
+    /// The rates at destinations: all tasks of jobs that name the same rate keep to it together.
+    limits: BTreeMap<(String, u64), Limit>,
 }
 
 /// One task, and what it needs.
@@ -37,8 +37,8 @@ impl Force {
         let mut limits = BTreeMap::new();
         for job in config.jobs() {
             for target in &job.destinations {
-                let limit = target.limit.map(Limit::new);
-                limits.extend(limit.map(|limit| ((job.name.clone(), target.destination.clone()), limit)));
+                let limit = target.limit.map(|rate| ((target.destination.clone(), rate), Limit::new(rate)));
+                limits.extend(limit);
             }
         }
         Self { config, limits }
@@ -61,7 +61,9 @@ impl Doing<'_> {
             return Err(Failure::usage(format!("there is no destination {name:?} any more")));
         }
         let mut destination = destination::resolve(&self.force.config, name)?;
-        if let Some(limit) = job.and_then(|job| self.force.limits.get(&(job.to_owned(), name.to_owned()))) {
+        let target = job.and_then(|job| self.job(job).ok()?.target(name));
+        let rate = target.and_then(|target| target.limit);
+        if let Some(limit) = rate.and_then(|rate| self.force.limits.get(&(name.to_owned(), rate))) {
             destination.common.limit = Some(limit.clone());
         }
         Ok(destination)

@@ -94,8 +94,10 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     let config = &doing.force.config;
     let password = PasswordArgs { password_file: job.making.password_file.clone() };
     let password = password::for_new_archive(&password, doing.cancel())?;
-    let wanted =
-        to.iter().map(|name| doing.destination(Some(&job.name), name)).collect::<Result<Vec<Destination>, _>>()?;
+    let wanted = to
+        .iter()
+        .map(|name| Ok(doing.destination(Some(&job.name), name)?.reading_within_limit()))
+        .collect::<Result<Vec<Destination>, Failure>>()?;
     let sending =
         SendingArgs { verify: None, limit: LimitArgs { limit: None }, waiting: WaitingArgs { give_up_after: None } };
     let is_mounted = |goal: &Destination| mounted::check(goal, Some(&job.source), false);

@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 
 /// `key` is one that somebody typed; without one, that of the job.
 pub(super) fn run(doing: &Doing<'_>, wanted: &Restore, key: Option<Password>) -> Result<Outcome, Failure> {
-    let readable = Readable::open(doing, wanted.job.as_deref(), &wanted.copy)?;
+    let readable = Readable::open_in_haste(doing, &wanted.copy)?;
     let making = wanted.job.as_deref().map(|job| doing.job(job)).transpose()?.map(|job| &job.making);
     let source = readable.source()?;
     let progress = Arc::clone(&doing.started.progress);

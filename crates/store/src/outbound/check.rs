@@ -87,12 +87,14 @@ pub(super) async fn compare(
     fingerprint: &Fingerprint,
     policy: &RetryPolicy,
 ) -> Result<Checked, StoreError> {
+    // Whole grains, and at least one.
+    let stride = policy.read_at_once(STRIDE).next_multiple_of(GRAIN);
     let mut at = 0;
     while at < fingerprint.length {
-        let end = (at + STRIDE).min(fingerprint.length);
+        let end = (at + stride).min(fingerprint.length);
         let mut differs = None;
         for _ in 0..2 {
-            let bytes = policy.retry(|| exactly(store, name, at..end)).await?;
+            let bytes = policy.retry_reading(end - at, || exactly(store, name, at..end)).await?;
             differs = fingerprint.difference(at, &bytes);
             if differs.is_none() {
                 break;

@@ -54,6 +54,10 @@ macro_rules! suite {
             endings::a_full_destination_stops_at_once,
         );
     };
+    // Once over HTTP and once over SSH: the wait is not the adapter's.
+    (@rate $place:ident) => {
+        suite!(@scenarios $place: scenarios::reading_keeps_to_the_rate);
+    };
     // Not everybody is let in.
     (@login $place:ident) => {
         suite!(@scenarios $place: endings::wrong_credentials_stop_at_once);
@@ -84,9 +88,9 @@ suite! {
     webdav_by_patch: line, answers, login, sessions, lag;
     nextcloud: line, answers, login, sessions, lag;
     drive: line, answers, login, sessions, lag;
-    s3: line, answers, login, sessions, lag;
+    s3: line, answers, login, sessions, lag, rate;
     moto: line, answers, sessions;
-    sftp: line, login, lag;
+    sftp: line, login, lag, rate;
     machine: line, login, lag;
 }
 

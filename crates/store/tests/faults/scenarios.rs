@@ -1,15 +1,19 @@
 //! Transient failures: after each of these the archive is there, whole, and a break cost no more than a part.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
+use store::{Limit, inbound::RemoteFile};
 use testkit::proxy::{Answer, Death, Fate, Rule, Seen};
 
-use crate::bench::{Bench, Step, whole};
+use crate::bench::{Bench, NAME, Step, whole};
 
 fn no_watching(_: &store::outbound::UploadMeter, _: usize) {}
 
 /// Uploads, and checks the result.
-fn survive_at(bench: &Bench, store: &std::sync::Arc<dyn store::Store>) {
+fn survive_at(bench: &Bench, store: &Arc<dyn store::Store>) {
     let ended = bench.upload(store, no_watching);
     if !bench.restarts(store, &ended) {
         bench.assert_arrived(store, &ended);
@@ -80,6 +84,41 @@ pub fn an_upload_keeps_to_the_rate(bench: Bench) {
     bench.assert_arrived(&store, &ended);
     assert!(limit.is_felt(), "it was sent as if there were no limit");
     assert_eq!(ended.outcome.retries, 0);
+}
+
+/// Several readers of several files keep to one rate together, and none takes the wait for it for silence.
+pub fn reading_keeps_to_the_rate(bench: Bench) {
+    const RATE: u64 = 65_536;
+    const PIECE: u64 = 65_536;
+    let store = bench.connect();
+    let ended = bench.upload(&store, no_watching);
+    bench.assert_arrived(&store, &ended);
+    let mut context = bench.context();
+    // No longer than what is waited for.
+    context.tuning.stall = bench.place.stall().min(Duration::from_secs(4));
+    context.read_limit = Some(Limit::new(RATE));
+    let files: Vec<RemoteFile> =
+        (0..2).map(|_| RemoteFile::open(&bench.bridge, &context, Arc::clone(&store), NAME).unwrap()).collect();
+    let before = bench.proxy.downloaded();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for reader in 0..6 {
+            let file = &files[reader % 2];
+            scope.spawn(move || {
+                let at = reader * 2_000_000;
+                let mut buffer = [0; 40_000];
+                file.read_exact_at(&mut buffer, at as u64).unwrap();
+                assert!(buffer[..] == whole()[at..at + buffer.len()]);
+            });
+        }
+    });
+    let taken = started.elapsed().as_secs_f64();
+    let fetched: u64 = files.iter().map(RemoteFile::fetched).sum();
+    assert_eq!(fetched, 6 * PIECE, "a jump is one piece");
+    // The last piece came when all before it had passed, but for what the bucket held at first.
+    assert!((fetched - PIECE) as f64 <= RATE as f64 * (taken + 0.25), "{fetched} bytes in {taken} s");
+    assert!(bench.proxy.downloaded() - before >= fetched);
+    assert!(files.iter().all(|file| file.policy().retries() == 0));
 }
 
 pub fn silence_is_noticed(bench: Bench) {

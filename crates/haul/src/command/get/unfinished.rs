@@ -25,17 +25,14 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 use store::{
-    Cancellation, Entry, Limit, StoreError, files,
+    Cancellation, Entry, StoreError, files,
     inbound::RemoteFile,
     local::{remove_leftovers, rename_without_replacing, sync_directory, synced},
     owner,
 };
 
 use super::{directory_of, interrupted, unreadable};
-use crate::{
-    destination::Network,
-    failure::{FAILED, Failure},
-};
+use crate::failure::{FAILED, Failure};
 
 /// Bytes requested at once, and covered by one digest.
 const CHUNK: u64 = 1 << 20;
@@ -75,8 +72,6 @@ impl Unfinished {
     pub(super) fn copy(
         &mut self,
         remote: &RemoteFile,
-        limit: Option<&Limit>,
-        network: &Network,
         progress: &Progress,
         cancel: &Cancellation,
     ) -> Result<u64, Failure> {
@@ -88,10 +83,6 @@ impl Unfinished {
                 return Err(interrupted());
             }
             let piece = &mut buffer[..CHUNK.min(remote.len() - at) as usize];
-            if let Some(limit) = limit {
-                let pass = limit.pass(piece.len() as u64, || {});
-                network.bridge.wait(cancel.unless_cancelled(pass)).ok_or_else(interrupted)?;
-            }
             remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
             self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
             let digest = Sha256::digest(&piece);
