@@ -1,6 +1,6 @@
 //! Commands of the user's own around a job: one before it, such as to stop a container, and one after it, which runs
 //! whatever happens. A small shell waits at a pipe, and runs the second when told to or when this program is gone.
-//! [`alone`] runs one command that is about nothing but itself.
+//! [`alone`] runs one command that is about nothing but itself. Of what they print, the end is shown if they fail.
 
 use std::{
     fs::File,
@@ -19,12 +19,17 @@ use rustix::{
 };
 use store::{Cancellation, OnCancel};
 
-use crate::failure::{FAILED, Failure};
+use crate::{
+    failure::{FAILED, Failure},
+    output,
+    printed::Printed,
+};
 
 /// Waits until its input says so or ends, deaf to what stops others, and runs its first argument. The stop command
 /// holds the other end of that input too: should this program be killed meanwhile, the start does not overtake the
-/// stop.
-const WATCH: &str = "trap '' INT TERM HUP; while read -r line; do break; done; trap - INT TERM HUP; exec sh -c \"$1\"";
+/// stop. It must not fail because nobody reads any more what it prints.
+const WATCH: &str = "trap '' INT TERM HUP PIPE; read -r line || exec >/dev/null 2>&1; trap - INT TERM HUP; \
+    exec sh -c \"$1\"";
 /// Runs its first argument; keeps its own input as an open file that nothing uses, and gives the command none.
 const HOLD: &str = "exec 9<&0 </dev/null; exec sh -c \"$1\"";
 /// How long one that is interrupted may take to end by itself, and then to obey. `docker stop` takes ten seconds.
@@ -60,6 +65,7 @@ struct Waiting {
     by_hand: String,
     time_limit: Option<Duration>,
     shell: Child,
+    printed: Printed,
 }
 
 /// Why the job can't run, or that the user had enough.
@@ -80,7 +86,8 @@ impl Prepared {
         let start = hooks.after.map(|text| Waiting::new(text, hooks)).transpose().map_err(could_not)?;
         let prepared = Self { start };
         let Some(before) = hooks.before else { return Ok(prepared) };
-        let mut running = Running::start(prepared.stop(before).map_err(could_not)?, cancel).map_err(could_not)?;
+        let (stop, printed) = prepared.stop(before).map_err(could_not)?;
+        let mut running = Running::start(stop, cancel).map_err(could_not)?;
         match running.event(hooks.time_limit) {
             Some(true) => {}
             Some(false) => {
@@ -89,6 +96,7 @@ impl Prepared {
             }
             None => {
                 running.give_up(Duration::ZERO);
+                show_end(called, &printed);
                 return Err(failed(format!("{called} did not end within its time limit")));
             }
         }
@@ -97,19 +105,20 @@ impl Prepared {
             return Err(NotPrepared::Interrupted);
         }
         if !status.success() {
+            show_end(called, &printed);
             return Err(failed(format!("{called} failed ({})", ended(status))));
         }
         Ok(prepared)
     }
 
     /// The stop command, which must have ended before the start command runs.
-    fn stop(&self, text: &str) -> io::Result<Command> {
-        let mut command = quiet(Command::new("sh"));
+    fn stop(&self, text: &str) -> io::Result<(Command, Printed)> {
+        let (mut command, printed) = shell()?;
         match self.start.as_ref().and_then(|start| start.shell.stdin.as_ref()) {
             Some(input) => command.args(["-c", HOLD, "haul-stop", text]).stdin(input.as_fd().try_clone_to_owned()?),
             None => command.args(["-c", text]).stdin(Stdio::null()),
         };
-        Ok(command)
+        Ok((command, printed))
     }
 
     /// Runs the start command, and says what became of it if that was not good.
@@ -123,14 +132,14 @@ impl Drop for Prepared {
         if let Some(start) = self.start.take()
             && let Err(why) = start.go()
         {
-            crate::output::notes("note", std::iter::once(why));
+            output::notes("note", std::iter::once(why));
         }
     }
 }
 
 impl Waiting {
     fn new(text: &str, hooks: &Hooks<'_>) -> io::Result<Self> {
-        let mut command = quiet(Command::new("sh"));
+        let (mut command, printed) = shell()?;
         let shell = command.args(["-c", WATCH, "haul-start", text]).stdin(Stdio::piped()).spawn()?;
         let (called, advice) = hooks.after_called;
         Ok(Self {
@@ -139,6 +148,7 @@ impl Waiting {
             by_hand: if hooks.is_shown { text.to_owned() } else { "it is in haul.toml".to_owned() },
             time_limit: hooks.time_limit,
             shell,
+            printed,
         })
     }
 
@@ -147,8 +157,10 @@ impl Waiting {
             // If nobody reads it, the shell is gone; waiting for it shows that.
             let _ = input.write_all(b"now\n");
         }
-        let wrong =
-            |why: String| format!("{} failed ({why}): {}; run it by hand: {}", self.called, self.advice, self.by_hand);
+        let wrong = |why: String| {
+            show_end(&self.called, &self.printed);
+            format!("{} failed ({why}): {}; run it by hand: {}", self.called, self.advice, self.by_hand)
+        };
         // Nobody can want less of it than that it ends.
         let mut running = Running::watch(self.shell, &Cancellation::default())
             .map_err(|error| wrong(engine::plain_reason(&error)))?;
@@ -164,8 +176,10 @@ impl Waiting {
     }
 }
 
-/// Runs a command by itself, with this environment and standard input. The error says what became of it.
+/// Runs a command by itself, with this environment and standard input. The error says what became of it; `called` it is
+/// where its last words are shown.
 pub(crate) fn alone(
+    called: &str,
     text: &str,
     environment: &[(&str, String)],
     input: &[u8],
@@ -180,7 +194,7 @@ pub(crate) fn alone(
         held.rewind()?;
         Ok(held)
     };
-    let mut command = quiet(Command::new("sh"));
+    let (mut command, printed) = shell().map_err(could_not)?;
     command.args(["-c", text]).envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(held().map_err(could_not)?));
     let mut running = Running::start(command, cancel).map_err(could_not)?;
@@ -192,12 +206,16 @@ pub(crate) fn alone(
         }
         None => {
             running.give_up(Duration::ZERO);
+            show_end(called, &printed);
             return Err(format!("did not end within {} s", time_limit.as_secs()));
         }
     }
     match running.command.wait() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("failed ({})", ended(status))),
+        Ok(status) => {
+            show_end(called, &printed);
+            Err(format!("failed ({})", ended(status)))
+        }
         Err(error) => Err(could_not(error)),
     }
 }
@@ -271,17 +289,23 @@ impl Running {
     }
 }
 
-/// In its own process group, so that only Haul handles Ctrl-C; standard output belongs to the report, and nobody else
-/// gets passwords and tokens.
-fn quiet(mut command: Command) -> Command {
-    if let Ok(err) = io::stderr().as_fd().try_clone_to_owned() {
-        command.stdout(err);
-    }
+/// The last lines of what a command that failed has printed.
+fn show_end(called: &str, printed: &Printed) {
+    printed.wait();
+    output::notes(&format!("{called} printed"), printed.end().into_iter());
+}
+
+/// A shell in its own process group, so that only Haul handles Ctrl-C. Nobody but this program gets passwords and
+/// tokens. What it prints may be anything and without end, so it goes neither to the terminal nor to the log.
+fn shell() -> io::Result<(Command, Printed)> {
+    let mut command = Command::new("sh");
+    let (printed, writer) = Printed::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HAUL_")) {
         command.env_remove(name);
     }
     command.process_group(0);
-    command
+    Ok((command, printed))
 }
 
 fn ended(status: ExitStatus) -> String {

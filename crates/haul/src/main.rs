@@ -21,6 +21,7 @@ mod mounted;
 mod notify;
 mod output;
 mod password;
+mod printed;
 mod progress;
 mod rehearsal;
 mod serve;

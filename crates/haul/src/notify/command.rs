@@ -7,6 +7,9 @@ use store::Cancellation;
 use super::TIME_LIMIT;
 use crate::hooks;
 
+/// What it is called in messages.
+const CALLED: &str = "the command of the channel";
+
 /// Runs it, with the document on its standard input and the main things in its environment.
 pub(super) fn run(line: &str, notice: &Notice, document: &Value, cancel: &Cancellation) -> Result<(), Reason> {
     let said = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
@@ -19,8 +22,9 @@ pub(super) fn run(line: &str, notice: &Notice, document: &Value, cancel: &Cancel
         ("HAUL_JOB", said("job")),
         ("HAUL_DESTINATION", said("destination")),
     ];
-    hooks::alone(line, &environment, document.to_string().as_bytes(), TIME_LIMIT, cancel).map_err(|why| Reason {
-        message: format!("the command of the channel {why}"),
+    let document = document.to_string();
+    hooks::alone(CALLED, line, &environment, document.as_bytes(), TIME_LIMIT, cancel).map_err(|why| Reason {
+        message: format!("{CALLED} {why}"),
         // The line may hold a token, and who hears of this may not see that.
         hint: Some("run it by hand to see why: it is in haul.toml".to_owned()),
         passes: true,

@@ -15,9 +15,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use store::Cancellation;
 use tokio::sync::watch;
 
-use super::{ENTRANCE, INSIDE, ITSELF, Outcome, Task, isolation, output::Printed, privileges, processes};
+use super::{ENTRANCE, INSIDE, ITSELF, Outcome, Task, isolation, output, privileges, processes};
 use crate::{
     failure::{DONE, FAILED, Failure},
+    printed::Printed,
     stored,
 };
 
@@ -118,7 +119,7 @@ fn run(config: &Path, task: &Task, cancel: &Cancellation) -> io::Result<Outcome>
         ));
     }
     booted.isolated = task.isolated;
-    booted.errors = running.printed.errors(config, begun);
+    booted.errors = output::errors(&running.printed, config, begun);
     if booted.failure.is_some() {
         booted.output = running.printed.end();
     } else if booted.home_assistant.is_none() {
@@ -130,7 +131,7 @@ fn run(config: &Path, task: &Task, cancel: &Cancellation) -> io::Result<Outcome>
 
 impl Running {
     fn start(config: &Path, task: &Task) -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
+        let (printed, writer) = Printed::counting(output::is_error)?;
         let mut command = Command::new("sh");
         command.args(["-c", RESTARTS, "haul-boot", &task.command]);
         // What is there as code is not ours: it gets no password and no token.
@@ -150,7 +151,7 @@ impl Running {
             // Nobody may want to know any more.
             let _ = tell.send(status.or(Some(ExitStatus::default())));
         });
-        Ok(Self { pid, ended, printed: Printed::follow(reader) })
+        Ok(Self { pid, ended, printed })
     }
 
     /// Looks until it runs, or clearly never will.

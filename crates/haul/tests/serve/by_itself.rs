@@ -1,8 +1,10 @@
 //! The service, left alone.
 
-use std::fs;
+use std::{fs, path::Path, process::Command, time::Instant};
 
 use testkit::{
+    noise::noise,
+    proxy::Proxy,
     s3::{ACCESS_KEY, S3Server, SECRET_KEY},
     wait,
 };
@@ -173,6 +175,69 @@ fn commands_run_around_a_backup_and_the_second_whatever_happens() {
     let (code, said) = home.haul(&["run", "home"]);
     assert!(code == 1 && said.contains("did not end within its time limit"), "{said}");
     assert!(fs::read_to_string(home.path("order")).unwrap().ends_with("woken\n"));
+}
+
+#[test]
+fn of_what_a_command_prints_the_end_is_shown_if_it_fails_and_nothing_it_leaves_running_is_waited_for() {
+    let floods = "yes a line of no use | head -n 200000; head -c 50000000 /dev/zero; echo; echo the last words; sleep \
+                  300 & echo $! > left; exit 7";
+    let home = Home::new(&TWO.replace("keep =", &format!("before = \"{floods}\"\nkeep =")));
+    let (code, said) = home.haul(&["run", "home"]);
+    assert!(code == 1 && said.contains("the command before the backup failed (exit code 7)"), "{said}");
+    assert!(said.contains("the command before the backup printed: the last words"), "{said}");
+    assert!(said.len() < 20_000, "{} bytes", said.len());
+    let left = fs::read_to_string(home.path("left")).unwrap();
+    assert!(Path::new("/proc").join(left.trim()).exists(), "it goes on without Haul");
+    let ended = Command::new("kill").arg(left.trim()).status().unwrap();
+    assert!(ended.success());
+    // Of one that succeeds, nothing.
+    home.configure(&TWO.replace("keep =", "before = \"echo hello\"\nafter = \"echo bye >&2\"\nkeep ="));
+    let (code, said) = home.haul(&["run", "home"]);
+    assert!(code == 0 && !said.contains("hello") && !said.contains("bye"), "{said}");
+    home.configure(&TWO.replace("keep =", "after = \"echo no such container >&2; exit 1\"\nkeep ="));
+    let (code, said) = home.haul(&["run", "home"]);
+    assert!(code == 3 && said.contains("the command after the backup printed: no such container"), "{said}");
+}
+
+#[test]
+fn the_command_after_a_backup_needs_nobody_to_print_to() {
+    let hooks = "before = \"touch stopped; while ! test -e go; do sleep 0.05; done\"\nafter = \"for n in 1 2 3; do echo \
+                 woken; done; touch woken\"\nkeep =";
+    let home = Home::new(&TWO.replace("keep =", hooks));
+    let mut running = home.begin(&["run", "home"]);
+    wait::until("the command before runs", || home.path("stopped").exists());
+    running.kill().unwrap();
+    running.wait().unwrap();
+    fs::write(home.path("go"), "").unwrap();
+    wait::until("what was stopped starts, though nobody told it to", || home.path("woken").exists());
+}
+
+#[test]
+fn what_is_read_far_away_keeps_to_the_rate_of_the_job_too() {
+    const RATE: u64 = 64_000;
+    let server = S3Server::start(&["far"]).unwrap();
+    let line = Proxy::http(server.address()).unwrap();
+    let url = line.url();
+    let home = Home::new(&format!(
+        "[destinations.far]\nurl = \"s3://far/ha\"\nendpoint = \"{url}\"\nallow_http = true\naccess_key_id = \
+         \"{ACCESS_KEY}\"\nsecret_access_key_file = \"secret\"\nverify = \"read-back\"\n[jobs.home]\nsource = \
+         \"config\"\nschedule = \"daily 04:45\"\ndestinations = [\"far\"]\nlimit = \"64kB/s\"\n"
+    ));
+    fs::write(home.path("secret"), SECRET_KEY).unwrap();
+    fs::write(home.path("config/noise.bin"), noise(400_000)).unwrap();
+    let started = Instant::now();
+    let (code, said) = home.haul(&["run", "home"]);
+    assert_eq!(code, 0, "{said}");
+    let key = server.keys("far").into_iter().find(|key| engine::inventory::is_archive_name(key)).unwrap();
+    let size = fs::metadata(server.directory().join("far").join(key)).unwrap().len();
+    assert!(size > 400_000 && line.downloaded() > size, "sent, and read back: {} bytes", line.downloaded());
+    // But for the last piece of either, and for what the bucket holds at first.
+    let kept = 2 * size - 2 * (64 << 10);
+    assert!(
+        kept as f64 <= RATE as f64 * (started.elapsed().as_secs_f64() + 0.25),
+        "{size} bytes, {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
