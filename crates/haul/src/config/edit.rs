@@ -444,13 +444,39 @@ fn replace(path: &Path, before: Option<&str>, content: &[u8]) -> io::Result<bool
         }
         file.write_all(content)?;
         file.sync_all()?;
-        Ok(is(path, before)? && publish(&fresh, path, before)?)
+        if !is(path, before)? {
+            return Ok(Published::Refused);
+        }
+        let exchange = |how| renameat_with(CWD, &fresh, CWD, path, how);
+        publish((&fresh, content), path, before, exchange)
     })();
-    // The fresh one that was not wanted, or the old one.
-    if !matches!(done, Ok(true)) || before.is_some() {
+    if let Ok(Published::Stranded(_)) = done {
+        // What lies there is somebody else's.
+    } else if !matches!(done, Ok(Published::Ours)) || before.is_some() {
+        // The fresh one that was not wanted, or the old one.
         let _ = fs::remove_file(&fresh);
     }
-    done
+    match done? {
+        Published::Ours => Ok(true),
+        Published::Refused => Ok(false),
+        Published::Stranded(at) => {
+            let at = engine::shown(at.as_os_str().as_encoded_bytes());
+            Err(io::Error::other(format!(
+                "somebody else changed it at the same moment, and that version is in {at} now"
+            )))
+        }
+    }
+}
+
+/// What came of giving a file its name.
+#[derive(Debug, PartialEq, Eq)]
+enum Published {
+    /// It has it.
+    Ours,
+    /// Somebody else has changed the file, and nothing was done.
+    Refused,
+    /// Somebody else has changed the file, and their version could only be put there.
+    Stranded(PathBuf),
 }
 
 /// Whether a file says that; nothing: it does not exist.
@@ -463,20 +489,28 @@ fn is(path: &Path, text: Option<&str>) -> io::Result<bool> {
 }
 
 /// Gives a file its name, so that one that somebody else has written to there at the last moment is not lost: the two
-/// change places, and what comes out is looked at.
-fn publish(fresh: &Path, path: &Path, before: Option<&str>) -> io::Result<bool> {
-    let swap = |how| renameat_with(CWD, fresh, CWD, path, how);
+/// change places, and what comes out is looked at. If it is another's, they change back; should that fail, or should
+/// what comes out then not be ours, another's version stays beside the file.
+fn publish(
+    (fresh, content): (&Path, &[u8]),
+    path: &Path,
+    before: Option<&str>,
+    exchange: impl Fn(RenameFlags) -> Result<(), Errno>,
+) -> io::Result<Published> {
     let how = if before.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-    match swap(how) {
-        Ok(()) if before.is_none() || is(fresh, before).unwrap_or(false) => Ok(true),
-        Ok(()) => swap(how).map(|()| false).map_err(|error| {
-            // What somebody else wrote stays, under another name.
-            let _ = fs::rename(fresh, path.with_added_extension("other"));
-            error.into()
-        }),
-        Err(Errno::EXIST | Errno::NOENT) => Ok(false),
+    match exchange(how) {
+        Ok(()) if before.is_none() || is(fresh, before).unwrap_or(false) => Ok(Published::Ours),
+        Ok(()) => {
+            if exchange(how).is_ok() && fs::read(fresh).is_ok_and(|found| found == content) {
+                return Ok(Published::Refused);
+            }
+            let aside = path.with_added_extension("other");
+            let moved = renameat_with(CWD, fresh, CWD, &aside, RenameFlags::NOREPLACE);
+            Ok(Published::Stranded(if moved.is_ok() { aside } else { fresh.to_owned() }))
+        }
+        Err(Errno::EXIST | Errno::NOENT) => Ok(Published::Refused),
         // Not every file system can do that.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(fresh, path).map(|()| true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(fresh, path).map(|()| Published::Ours),
         Err(error) => Err(error.into()),
     }
 }
@@ -613,16 +647,55 @@ mod tests {
         let texts = || [&fresh, &path].map(|path| fs::read_to_string(path).unwrap_or_default());
         fs::write(&fresh, "ours").unwrap();
         fs::write(&path, "by hand").unwrap();
+        let exchange = |how| renameat_with(CWD, &fresh, CWD, &path, how);
+        let publish = |before| publish((&fresh, b"ours"), &path, before, exchange).unwrap();
         for before in [Some("as it was"), None] {
-            assert!(!publish(&fresh, &path, before).unwrap());
+            assert_eq!(publish(before), Published::Refused);
             assert_eq!(texts(), ["ours", "by hand"]);
         }
-        assert!(publish(&fresh, &path, Some("by hand")).unwrap());
+        assert_eq!(publish(Some("by hand")), Published::Ours);
         assert_eq!(texts(), ["by hand", "ours"]);
         fs::rename(&path, &fresh).unwrap();
-        assert!(!publish(&fresh, &path, Some("by hand")).unwrap(), "somebody removed it");
-        assert!(publish(&fresh, &path, None).unwrap());
+        assert_eq!(publish(Some("by hand")), Published::Refused, "somebody removed it");
+        assert_eq!(publish(None), Published::Ours);
         assert_eq!(texts(), ["", "ours"]);
+    }
+
+    #[test]
+    fn what_can_not_be_put_back_is_not_lost() {
+        use std::cell::Cell;
+        let directory = tempfile::tempdir().unwrap();
+        let [fresh, path, aside] = ["fresh", "haul.toml", "haul.toml.other"].map(|name| directory.path().join(name));
+        let says = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        // The second exchange fails; or somebody else writes once more before it.
+        for (again, aside_is_taken) in [(None, false), (None, true), (Some("by hand again"), true)] {
+            fs::write(&fresh, "ours").unwrap();
+            fs::write(&path, "by hand").unwrap();
+            let _ = fs::remove_file(&aside);
+            if aside_is_taken {
+                fs::write(&aside, "an older one").unwrap();
+            }
+            let exchanges = Cell::new(0);
+            let exchange = |how| {
+                exchanges.set(exchanges.get() + 1);
+                match again.filter(|_| exchanges.get() == 2) {
+                    _ if exchanges.get() == 1 => {}
+                    Some(again) => fs::write(&path, again).unwrap(),
+                    None => return Err(Errno::IO),
+                }
+                renameat_with(CWD, &fresh, CWD, &path, how)
+            };
+            let at = if aside_is_taken { &fresh } else { &aside };
+            let done = publish((&fresh, b"ours"), &path, Some("as it was"), exchange).unwrap();
+            assert_eq!(done, Published::Stranded(at.clone()));
+            assert_eq!(
+                (says(at).as_str(), says(&path).as_str()),
+                match again {
+                    None => ("by hand", "ours"),
+                    Some(again) => (again, "by hand"),
+                }
+            );
+        }
     }
 
     #[test]
