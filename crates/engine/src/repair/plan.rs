@@ -56,6 +56,8 @@ pub(super) struct Plan {
     pub(super) sealing: Option<SecureTarVersion>,
     /// `None`: not compressed.
     pub(super) level: Option<Level>,
+    /// The index of the old archive, if that can be read: it names what was there.
+    pub(super) index: Option<Index>,
     pub(super) notes: Notes,
 }
 
@@ -84,6 +86,7 @@ struct Sorted {
     /// Of several with one name the last comes last.
     inner: BTreeMap<String, Vec<Piece>>,
     others: Vec<Piece>,
+    index: Option<Index>,
 }
 
 /// Looks at everything once.
@@ -113,7 +116,9 @@ pub(super) fn plan(
         return Err(hopeless(archive, before, &notes));
     }
     let Job { keyring, .. } = job;
-    Making { options, before, is_bare, archive }.make(sorted.description, surveyed, sorted.others, keyring, notes)
+    let making = Making { options, before, is_bare, archive };
+    let plan = making.make(sorted.description, surveyed, sorted.others, keyring, notes)?;
+    Ok(Plan { index: sorted.index, ..plan })
 }
 
 /// Nothing of it can be used.
@@ -206,7 +211,10 @@ fn sort(
             sorted.others.push(piece);
         }
     }
-    sorted.description = describe(bytes, descriptions, || copied(bytes, of_index.as_ref(), keyring), notes)?;
+    if let Some(piece) = of_index.filter(|piece| !piece.cut) {
+        sorted.index = index_in(bytes, &piece, keyring)?.and_then(|plain| Index::parse(&plain).ok());
+    }
+    sorted.description = describe(bytes, descriptions, sorted.index.as_ref(), notes)?;
     if !marked && sorted.description.is_none() {
         notes.doubtful(MANIFEST, "the archive has no end mark either, so it may have had more parts");
     }
@@ -218,7 +226,7 @@ fn sort(
 fn describe(
     bytes: &Bytes<'_>,
     mut pieces: Vec<Piece>,
-    copy: impl FnOnce() -> io::Result<Option<Map<String, Value>>>,
+    index: Option<&Index>,
     notes: &mut Notes,
 ) -> io::Result<Option<(Map<String, Value>, String)>> {
     // The best comes last: right name over near ones, today's over the one of old.
@@ -243,7 +251,8 @@ fn describe(
             Err(why) => useless.push((piece.name, why)),
         }
     }
-    if let Some(fields) = copy()? {
+    let copy = index.and_then(Index::description).and_then(|json| description::read(json).ok());
+    if let Some((fields, _)) = copy {
         notes.repaired(MANIFEST, "it was missing or damaged; its content comes from the copy in haul.index");
         return Ok(Some((fields, MANIFEST.to_owned())));
     }
@@ -258,18 +267,6 @@ fn describe(
         notes.repaired(name, format!("{why}; Haul writes a new one from what is in the archive"));
     }
     Ok(None)
-}
-
-/// The copy of the description in an index; `None` if there is none that can be read.
-fn copied(
-    bytes: &Bytes<'_>,
-    of_index: Option<&Piece>,
-    keyring: &Mutex<Option<Keyring>>,
-) -> io::Result<Option<Map<String, Value>>> {
-    let Some(piece) = of_index.filter(|piece| !piece.cut) else { return Ok(None) };
-    let parsed = index_in(bytes, piece, keyring)?.and_then(|plain| Index::parse(&plain).ok());
-    let fields = parsed.as_ref().and_then(Index::description).and_then(|json| description::read(json).ok());
-    Ok(fields.map(|(fields, _)| fields))
 }
 
 /// Whether a member is an index, whatever it is called: its name may have been in a header that is damaged.
@@ -475,7 +472,7 @@ impl Making<'_> {
                 format!("it was missing; it is now {}", manifest.home_assistant_version().unwrap_or_default()),
             );
         }
-        Ok(Plan { manifest, main, parts, others, keyring, sealing, level, notes })
+        Ok(Plan { manifest, main, parts, others, keyring, sealing, level, index: None, notes })
     }
 
     fn level(&self, surveyed: &[(String, Piece, Survey)], notes: &mut Notes) -> Option<Level> {

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     names::{Names, normal},
     read::scan::{BodyReader, Flow, Stopped, scan},
+    text::in_units,
 };
 
 /// What becomes of a member that is not simply kept.
@@ -122,7 +123,8 @@ struct Pass {
     logs: HashMap<Vec<u8>, (u64, u64)>,
     /// Repeated names of which a note says already what became of them.
     settled: HashSet<Vec<u8>>,
-    cut: Option<Vec<u8>>,
+    /// The last one, of which the rest is missing, and its size.
+    cut: Option<(Vec<u8>, u64)>,
 }
 
 /// Reads a part to its end. `name` is what it is called in notes, `cut` whether the outer archive lacks some of it.
@@ -177,8 +179,8 @@ pub(super) fn survey(
 impl Pass {
     fn ended(&mut self, name: &str, ended: End, cut: bool, broken: Option<String>) {
         let notes = &mut self.survey.notes;
-        if let Some(path) = &self.cut {
-            notes.lost(path, "it was cut short; it is left out");
+        if let Some((path, size)) = &self.cut {
+            notes.lost(path, format!("it was cut short; it is left out, with its {}", in_units(*size)));
             self.survey.lost_database = true;
         }
         let is_short = ended == End::Cut || (ended == End::Unmarked && (cut || broken.is_some()));
@@ -219,7 +221,7 @@ impl Pass {
                     return Ok(Flow::Continue(()));
                 }
                 Err(Stopped::Broken(Broken::Cut)) => {
-                    self.cut = Some(path);
+                    self.cut = Some((path, entry.size));
                     return Ok(Flow::Break(()));
                 }
                 Err(stopped) => return Err(stopped.into()),

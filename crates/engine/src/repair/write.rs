@@ -1,6 +1,7 @@
 //! Streams the new archive.
 
 use std::{
+    collections::HashSet,
     io::{self, Read, Write},
     sync::Arc,
 };
@@ -31,8 +32,10 @@ use super::{
 };
 use crate::{
     error::BackupError,
+    names::Names,
     progress::{Phase, Progress},
     read::Stream,
+    text::{in_units, shown},
     verdict::Judgement,
     write::{
         broken::{Broken, Ended},
@@ -136,7 +139,9 @@ impl Job<'_, '_> {
             outer = self.copy(outer, piece)?;
         }
         if let Some((mut built, packed)) = index {
-            let json = self.layout.json(Some(&self.judge(&built, notes)?));
+            let made = Index::parse(&built.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
+            self.name_lost(&made, notes);
+            let json = self.layout.json(Some(&self.judge(&made, notes)));
             outer.patch(json_at, &json).map_err(Broken::Write)?;
             built.describe(&json);
             outer = self.layout.index(outer, built.finish(packed.pieces.as_ref(), &packed.nonces))?;
@@ -144,11 +149,26 @@ impl Job<'_, '_> {
         Ok((outer.finish()?.1, members))
     }
 
-    fn judge(&self, built: &IndexBuilder, notes: &Notes) -> Result<Judgement, Broken> {
-        let index = Index::parse(&built.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
+    /// Of what is lost, the old archive's index may have the names.
+    fn name_lost(&self, made: &Index, notes: &mut Notes) {
+        let Some(old) = self.plan.index.as_ref().filter(|_| notes.counts.lost > 0) else { return };
+        let mut kept = Names::default();
+        for file in made.files() {
+            kept.repeated(&file.path);
+        }
+        let said: HashSet<String> = notes.list.iter().filter_map(|note| note.member.clone()).collect();
+        for file in old.files().filter(|file| file.kind == Kind::File && !kept.has(&file.path)) {
+            if !said.contains(&shown(&file.path)) {
+                let size = in_units(file.size);
+                notes.lost(&file.path, format!("it had {size}; only its name is left, in the index"));
+            }
+        }
+    }
+
+    fn judge(&self, made: &Index, notes: &Notes) -> Judgement {
         let names =
             notes.list.iter().filter(|note| note.kind == NoteKind::Lost).filter_map(|note| note.member.as_deref());
-        Ok(Judgement::of_repaired(&index, &self.plan.manifest, self.before, (notes.counts.lost, names)))
+        Judgement::of_repaired(made, &self.plan.manifest, self.before, (notes.counts.lost, names))
     }
 
     fn remade<'p>(&'p self, part: &'p Part, is_main: bool) -> io::Result<Remade<'p>> {

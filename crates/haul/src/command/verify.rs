@@ -8,7 +8,6 @@ use engine::{
     verdict::{Judgement, Verdict},
     verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
 };
-use habackup::securetar::Password;
 use serde::Serialize;
 use store::Cancellation;
 
@@ -17,7 +16,8 @@ use crate::{
     config::Config,
     destination,
     failure::{DAMAGED, DONE, Failure, INCOMPLETE},
-    output, password,
+    keys, output,
+    password::{self, Offered},
     progress::{Display, Job},
     text,
 };
@@ -35,18 +35,29 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let verification = verify(&source, given, args.output.progress, &progress, cancel)?;
+    let verification = verify(&source, &offered, args.output.progress, &progress, cancel)?;
     if args.output.json {
         let status = if code(&verification) == DONE { "good" } else { "bad" };
         output::json(&Document { status, archive: &archive, verification: &verification })?;
     } else {
         print(&archive, &verification)?;
+        output::notes("tip", rescue(&args.archive, &verification).into_iter());
     }
     Ok(code(&verification))
+}
+
+/// What may still be done about damage.
+fn rescue(archive: &Path, verification: &Verification) -> Option<String> {
+    let what = match verification.judgement.verdict {
+        Verdict::Damaged | Verdict::Unrestorable => "saves what can be saved, and lists what is lost",
+        Verdict::Wrapper => "writes a sound archive with all of it",
+        Verdict::Whole | Verdict::Incomplete => return None,
+    };
+    Some(format!("`haul repair {} --to repaired.tar` {what}", engine::shown(archive.as_os_str().as_encoded_bytes())))
 }
 
 fn code(verification: &Verification) -> u8 {
@@ -61,29 +72,25 @@ fn code(verification: &Verification) -> u8 {
 }
 
 /// What an archive is worth, for others.
-pub(crate) fn quietly(
-    archive: &ArchiveSource,
-    password: Option<Password>,
-    cancel: &Cancellation,
-) -> Result<Judgement, Failure> {
-    verify(archive, password, ProgressArg::None, &Arc::default(), cancel).map(|verification| verification.judgement)
+pub(crate) fn quietly(archive: &ArchiveSource, offered: &Offered, cancel: &Cancellation) -> Result<Judgement, Failure> {
+    verify(archive, offered, ProgressArg::None, &Arc::default(), cancel).map(|verification| verification.judgement)
 }
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, cancel: &Cancellation) -> Result<u8, Failure> {
-    let verification = verify(&archive.into(), None, ProgressArg::Auto, &Arc::default(), cancel)?;
+    let verification = verify(&archive.into(), &Offered::default(), ProgressArg::Auto, &Arc::default(), cancel)?;
     print(archive, &verification)?;
     Ok(code(&verification))
 }
 
 fn verify(
     archive: &ArchiveSource,
-    password: Option<Password>,
+    offered: &Offered,
     how: ProgressArg,
     progress: &Arc<Progress>,
     cancel: &Cancellation,
 ) -> Result<Verification, Failure> {
-    let (verification, _) = password::with(password, unopened, |password| {
+    let (verification, _) = password::unlock(offered, cancel, unopened, |password| {
         let _display = Display::start(how, Job::reading("verifying"), Arc::clone(progress));
         let options = VerifyOptions { password: password.cloned(), threads: engine::all_cores() };
         engine::verify::verify(archive.clone(), &options, &|done, total| progress.report(done, total), cancel)

@@ -121,6 +121,54 @@ fn a_script_reads_what_was_done_and_what_was_lost() {
     assert_eq!(document["written"]["members"], 30);
 }
 
+/// A backup of Haul's own with noise in it, damaged in the middle, and its index whole.
+fn damaged(folder: &Path, password: Option<&str>) -> PathBuf {
+    let config = folder.join("config");
+    sample::create(&config, &sample::Options { database_bytes: 100_000, seed: 3 }).unwrap();
+    for number in 10..20 {
+        fs::create_dir_all(config.join("www")).unwrap();
+        fs::write(config.join(format!("www/picture-{number}.jpg")), testkit::noise::noise(200_000)).unwrap();
+    }
+    let bad = folder.join("bad.tar");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+    command.arg("backup").arg(&config).arg("--to").arg(&bad).args(["--progress", "none"]).env_clear();
+    command.env("HOME", folder).envs(password.map(|password| ("HAUL_PASSWORD", password)));
+    assert!(command.output().unwrap().status.success());
+    let mut bytes = fs::read(&bad).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 200_000].fill(0);
+    fs::write(&bad, bytes).unwrap();
+    bad
+}
+
+#[test]
+fn files_that_are_lost_are_named_with_their_sizes_if_the_index_is_whole() {
+    for password in [None, Some(PASSWORD)] {
+        let folder = tempfile::tempdir().unwrap();
+        let bad = damaged(folder.path(), password);
+        let haul = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+            command.args(args).args(["--progress", "none"]).env_clear().env("HOME", folder.path());
+            let output = command.envs(password.map(|password| ("HAUL_PASSWORD", password))).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap() + &errors(&output))
+        };
+        let (bad, good) = (bad.display().to_string(), folder.path().join("good.tar").display().to_string());
+        let (code, said) = haul(&["verify", &bad]);
+        let tip = format!("`haul repair {bad} --to repaired.tar` saves what can be saved, and lists what is lost");
+        assert!(code == Some(4) && said.contains(&tip), "{code:?}: {said}");
+        let (code, said) = haul(&["repair", &bad, "--to", &good]);
+        assert_eq!(code, Some(3), "{said}");
+        let lost: Vec<&str> = said.lines().filter(|line| line.starts_with("LOST: data/www/picture-")).collect();
+        assert!(!lost.is_empty() && lost.len() <= 10, "{said}");
+        let named = |line: &&&str| line.ends_with(".jpg: it had 200 kB; only its name is left, in the index");
+        let gone = lost.iter().filter(named).count();
+        // What was cut in its middle is said otherwise.
+        assert!(gone >= lost.len() - 1 && gone > 0, "{said}");
+        let (_, listed) = haul(&["ls", &good]);
+        assert_eq!(listed.matches("www/picture-").count(), 10 - lost.len(), "{said}\n{listed}");
+    }
+}
+
 #[test]
 fn the_new_archive_is_its_owners_alone_and_the_old_one_stays_as_it_was() {
     use std::os::unix::fs::PermissionsExt;
