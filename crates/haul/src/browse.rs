@@ -11,10 +11,13 @@ use engine::{
     read::{ArchiveSource, OpenError, ProgressFn},
 };
 use habackup::securetar::Password;
+use store::Cancellation;
 
 use crate::{
     args::ProgressArg,
-    output, password,
+    failure::Failure,
+    output,
+    password::{self, Offered},
     progress::{Display, Job},
 };
 
@@ -26,6 +29,17 @@ pub(crate) fn open<'a>(
 ) -> Result<(Browser<'a>, Option<Password>), OpenError> {
     let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
     password::with(given, |error| Some(error), attempt)
+}
+
+/// The same with all that is offered, for commands.
+pub(crate) fn unlock<'a>(
+    source: &ArchiveSource,
+    offered: &Offered,
+    progress: ProgressFn<'a>,
+    cancel: &Cancellation,
+) -> Result<(Browser<'a>, Option<Password>), Failure> {
+    let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
+    password::unlock(offered, cancel, |error| Some(error), attempt)
 }
 
 /// Says that an archive must be streamed.

@@ -51,8 +51,12 @@ const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive", "serve"];
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Commands for which a file that is named but not there is one that the page has not written yet.
 const UNWRITTEN: &[&str] = &["serve", "status", "jobs"];
+/// The command that says what is known even if the file has a mistake.
+const IN_SPITE: &str = "status";
 /// Keys that every destination has, beside those of its kind.
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
+/// Keys of a destination that say where it is; all others say how it is reached.
+const WHERE: &[&str] = &["endpoint", "account", "api_url"];
 /// No configuration file is longer.
 const LONGEST: u64 = 1 << 20;
 /// The key of the time zone.
@@ -76,6 +80,8 @@ pub(crate) struct Config {
     // The file that was read, and what it said.
     path: Option<PathBuf>,
     text: Option<String>,
+    // What is wrong with it, for a command that says something all the same.
+    mistake: Option<Failure>,
 }
 
 /// A destination with a name.
@@ -84,6 +90,21 @@ pub(crate) struct Named {
     pub(crate) address: Address,
     pub(crate) options: Options,
     pub(crate) common: Common,
+}
+
+impl Named {
+    /// What tells it from others with the same address. Which account opens it and how fast it is does not.
+    pub(crate) fn identity(&self) -> String {
+        let says_where = |key: &&str| WHERE.contains(key);
+        let said =
+            self.options.keys().filter(says_where).filter_map(|key| Some(format!("{key}={}", self.options.get(key)?)));
+        said.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether another one is clearly the same place. Asks no file system: a share may not answer.
+    fn is_plainly(&self, other: &Self) -> bool {
+        self.address.plain() == other.address.plain() && self.identity() == other.identity()
+    }
 }
 
 /// Settings of any destination, whatever its kind. `None`: not set.
@@ -142,6 +163,11 @@ impl Config {
     /// The file that was read.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// What is wrong with the file. Nothing of it is in here then.
+    pub(crate) fn mistake(&self) -> Option<&Failure> {
+        self.mistake.as_ref()
     }
 
     /// The file that was read, or where it would be looked for first.
@@ -305,7 +331,12 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
         {
             // The page writes it.
             Some(path) => Config { path: Some(path.clone()), ..Config::default() },
-            None => Config::load(given.map(PathBuf::as_path))?,
+            None => match Config::load(given.map(PathBuf::as_path)) {
+                Err(mistake) if early.subcommand_name() == Some(IN_SPITE) => {
+                    Config { mistake: Some(mistake), ..Config::default() }
+                }
+                loaded => loaded?,
+            },
         }
     } else {
         Config::default()

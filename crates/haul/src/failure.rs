@@ -14,7 +14,7 @@ pub(crate) const DAMAGED: u8 = 4;
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A command's bad end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,

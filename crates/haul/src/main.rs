@@ -13,6 +13,7 @@ mod failure;
 mod gentle;
 mod hooks;
 mod init;
+mod keys;
 mod listening;
 mod log_lines;
 mod lookups;

@@ -3,7 +3,7 @@
 
 use std::{
     io::{IsTerminal, stderr, stdin},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -291,6 +291,122 @@ pub(crate) fn with<T, E>(
         Err(again) if is_wrong(&again) => Err(error),
         Err(other) => Err(other),
     }
+}
+
+/// What an archive may be opened with.
+#[derive(Default)]
+pub(crate) struct Offered {
+    /// What the user gave.
+    given: Option<Password>,
+    /// Keys of jobs, for one who gave nothing.
+    files: Vec<KeyFile>,
+}
+
+/// A file with a key of a job.
+pub(crate) struct KeyFile {
+    pub(crate) job: String,
+    pub(crate) path: PathBuf,
+}
+
+impl KeyFile {
+    fn shown(&self) -> String {
+        engine::shown(self.path.as_os_str().as_encoded_bytes())
+    }
+}
+
+impl Offered {
+    pub(crate) fn new(given: Option<Password>, files: Vec<KeyFile>) -> Self {
+        Self { given, files }
+    }
+
+    /// What the user gave.
+    pub(crate) fn given(&self) -> Option<&Password> {
+        self.given.as_ref()
+    }
+
+    /// The same; where there is nothing, what fitted another archive.
+    #[must_use]
+    pub(crate) fn or(mut self, fitted: Option<Password>) -> Self {
+        if self.files.is_empty() {
+            self.given = self.given.or(fitted);
+        }
+        self
+    }
+
+    /// Lets `attempt` use the keys of jobs in turn, for an archive that needs one and a user who gave none. `fits` tells
+    /// whether that is not why it failed. Nothing: no key fits.
+    pub(crate) fn in_turn<R>(
+        &self,
+        cancel: &Cancellation,
+        fits: impl Fn(&R) -> bool,
+        mut attempt: impl FnMut(&Password) -> R,
+    ) -> Option<(R, Password)> {
+        for file in &self.files {
+            let key = match from_file(&file.path, cancel) {
+                Ok(key) => key,
+                Err(failure) => {
+                    output::notes("note", std::iter::once(failure.message));
+                    continue;
+                }
+            };
+            let done = attempt(&key);
+            if fits(&done) {
+                let note = format!("using the key of the job {}, {}", file.job, file.shown());
+                output::notes("note", std::iter::once(note));
+                return Some((done, key));
+            }
+        }
+        None
+    }
+
+    /// What to do when the password is wrong, or no key fits. Nothing: no job has its backups there.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let file = self.files.first()?;
+        Some(if self.given.is_some() {
+            format!(
+                "nothing was changed; leave the password out to use the key of the job {}, {}, or give the one from \
+                 Haul's emergency kit",
+                file.job,
+                file.shown()
+            )
+        } else {
+            let files: Vec<String> = self.files.iter().map(KeyFile::shown).collect();
+            format!(
+                "no key of the job {} fits ({}); give the one from an emergency kit with --password-file FILE or in \
+                 HAUL_PASSWORD",
+                file.job,
+                files.join(", ")
+            )
+        })
+    }
+}
+
+/// As [`with`], with all that is offered. A failure says which key would be the right one, as far as that is known.
+pub(crate) fn unlock<T, E: Into<Failure>>(
+    offered: &Offered,
+    cancel: &Cancellation,
+    unopened: impl Fn(&E) -> Option<&OpenError>,
+    mut attempt: impl FnMut(Option<&Password>) -> Result<T, E>,
+) -> Result<(T, Option<Password>), Failure> {
+    let is_shut = |error: &E| unopened(error).is_some_and(does_not_fit);
+    let mut given = offered.given.clone();
+    if given.is_none() && !offered.files.is_empty() {
+        match attempt(None) {
+            Ok(made) => return Ok((made, None)),
+            Err(error) if !is_shut(&error) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let fits = |done: &Result<T, E>| !done.as_ref().is_err_and(is_shut);
+        if let Some((done, key)) = offered.in_turn(cancel, fits, |key| attempt(Some(key))) {
+            return done.map(|made| (made, Some(key))).map_err(Into::into);
+        }
+        given = ask();
+    }
+    with(given, &unopened, attempt).map_err(|error| {
+        let advice = offered.advice().filter(|_| is_shut(&error));
+        let failure: Failure = error.into();
+        if let Some(advice) = advice { failure.hint(advice) } else { failure }
+    })
 }
 
 /// Says which form of the key opened the archive, and nothing of the key.

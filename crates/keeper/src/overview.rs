@@ -477,7 +477,8 @@ impl Problems<'_> {
             let name = target.destination.as_str();
             let message = format!(
                 "Old backups stay at {name}: another job of this Home Assistant, or another destination of this job, \
-                 keeps its backups at the same place, and each would remove what the other keeps"
+                 keeps its backups at the same place, so there is one copy where two are meant, and each would remove \
+                 what the other keeps"
             );
             let hint = "use one job and one destination for one place".to_owned();
             self.add(("shared", Level::Warning), (of.0, Some(name)), "", (message, Some(hint)));

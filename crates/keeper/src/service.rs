@@ -457,15 +457,17 @@ impl State {
             .map(|(job, name)| (job, instance(job), name, really(name)))
             .collect();
         for (job, instance, name, place) in &uses {
-            let is_shared = uses.iter().any(|(other, other_instance, other_name, other_place)| {
-                let is_same_job = other.name == job.name;
-                let is_itself = is_same_job && other_name == name;
-                !is_itself
-                    && other_place == place
-                    && (is_same_job || (instance.is_some() && instance == other_instance))
-            });
+            let others = || {
+                let is_itself = |other: &Job, other_name: &str| other.name == job.name && other_name == *name;
+                uses.iter().filter(move |(other, _, other_name, at)| at == place && !is_itself(other, other_name))
+            };
+            let is_one_of_ours = others().any(|(other, ..)| other.name == job.name);
+            let is_theirs = || others().any(|(_, theirs, ..)| instance.is_some() && instance == theirs);
             let removals = self.plans.get_mut(&job.name).and_then(|plan| plan.removals.get_mut(*name));
-            if let Some(removals) = removals.filter(|removals| is_shared && !removals.leaving.is_empty()) {
+            // Two copies that are one are none of what the job asks for, whether anything leaves or not.
+            let is_held =
+                |removals: &&mut sync::Removals| is_one_of_ours || (!removals.leaving.is_empty() && is_theirs());
+            if let Some(removals) = removals.filter(is_held) {
                 removals.waits = Some(sync::Waits::Shared);
             }
         }

@@ -72,6 +72,30 @@ impl Address {
         Ok(Self::Remote(url))
     }
 
+    /// Where it really is: as [`Self::plain`], and on this machine links are followed as far as they lead. That asks the
+    /// file system, which may not answer for long.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Local(path) => real(&plain(path)).to_string_lossy().into_owned(),
+            other => other.plain(),
+        }
+    }
+
+    /// The same text for addresses that differ only in slashes that say nothing.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::Local(path) => plain(path).to_string_lossy().into_owned(),
+            Self::Remote(url) => {
+                let mut url = url.clone();
+                let path: Vec<&str> = url.path().split('/').filter(|step| !step.is_empty()).collect();
+                let path = path.join("/");
+                url.set_path(&path);
+                Self::Remote(url).to_string()
+            }
+            Self::Stdout => self.to_string(),
+        }
+    }
+
     /// The destination and, if the last component of the path ends in `.tar`, the archive's name there.
     pub fn split_name(self) -> (Self, Option<String>) {
         match self {
@@ -100,6 +124,21 @@ impl Address {
             other => (other, None),
         }
     }
+}
+
+/// An absolute path without slashes and dots that say nothing.
+fn plain(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components().collect()
+}
+
+/// Where a path leads; what of it is not there yet is taken as it is written.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    // A path that is joined with nothing ends in a slash.
+    found.map_or_else(|| path.to_owned(), |found| found.components().collect())
 }
 
 impl fmt::Display for Address {
@@ -136,6 +175,36 @@ mod tests {
     fn a_password_in_the_address_is_refused_and_not_repeated() {
         let error = Address::parse("webdavs://me:hunter2@host/").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn however_a_place_is_written_it_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("two")).unwrap();
+        std::os::unix::fs::symlink("two", real.join("link")).unwrap();
+        let place = |text: &str| Address::parse(text).unwrap().place();
+        let own = real.join("two").display().to_string();
+        for written in [
+            own.clone(),
+            format!("/{own}"),
+            format!("{own}/"),
+            format!("{own}//."),
+            format!("{}//link/", real.display()),
+            format!("{own}/../two"),
+            format!("file://{own}/"),
+        ] {
+            assert_eq!(place(&written), own, "{written}");
+        }
+        assert_eq!(Address::parse(&format!("/{own}/./")).unwrap().plain(), own);
+        // What is not there yet.
+        let new = real.join("two/new/er").display().to_string();
+        assert_eq!(place(&format!("{}//link//new/er/", real.display())), new);
+        assert_ne!(place(&new), own);
+        assert_eq!(place("s3://bucket/a//b/"), place("s3://bucket/a/b"));
+        assert_eq!(place("sftp://me@host/a/"), place("sftp://me@host/a"));
+        assert_ne!(place("sftp://me@host/a"), place("sftp://you@host/a"));
+        assert_ne!(place("s3://bucket/a"), place("s3://bucket/b"));
     }
 
     #[test]

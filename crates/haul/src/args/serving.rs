@@ -38,7 +38,8 @@ Examples:
   haul status --alive
   haul status --textfile /var/lib/prometheus/node-exporter/haul.prom
 
-Exit code 0: all is well; 3: something needs a look, or there is no backup yet; 4: backups are not safe.";
+Exit code 0: all is well; 3: something needs a look, or there is no backup yet; 4: backups are not safe;
+2: haul.toml has a mistake. What is known all the same is printed before it.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {

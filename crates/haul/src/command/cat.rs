@@ -15,15 +15,15 @@ use crate::{
     config::Config,
     destination,
     failure::{DAMAGED, DONE, Failure},
-    output, password,
+    keys, output,
 };
 
 pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let report = |done, total| progress.report(done, total);
-    let (browser, _) = browse::open(&source, given, &report)?;
+    let (browser, _) = browse::unlock(&source, &offered, &report, cancel)?;
     browse::streamed(&browser, "up to the file");
     let watch = Watch::start(args.progress, "reading", &progress);
     let mut out = Out { watch, text_only: stdout().is_terminal() && !args.force, begun: false, end: None };

@@ -13,12 +13,12 @@ use serde::Serialize;
 use store::Cancellation;
 
 use crate::{
-    args::DiffArgs,
+    args::{DiffArgs, PasswordArgs},
     browse::{self, Watch},
     config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
-    output, password, text,
+    keys, output, text,
 };
 
 #[derive(Serialize)]
@@ -31,8 +31,10 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
-    let given_b = args.password_file_b.as_deref().map(|path| password::from_file(path, cancel)).transpose()?;
+    let offered = keys::offered(config, &args.a, &args.password, cancel)?;
+    let password_b =
+        PasswordArgs { password_file: args.password_file_b.clone().or(args.password.password_file.clone()) };
+    let offered_b = keys::offered(config, &args.b, &password_b, cancel)?;
     let progress = Arc::new(Progress::default());
     let locate = |typed| destination::archive(config, typed, &args.waiting, &progress, cancel);
     let (source_a, source_b) = (locate(&args.a)?, locate(&args.b)?);
@@ -50,8 +52,10 @@ pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Re
             ..failure
         }
     };
-    let (a, given) = browse::open(&source_a, given, &report_a).map_err(|error| of(&source_a, error.into()))?;
-    let (b, _) = browse::open(&source_b, given_b.or(given), &report_b).map_err(|error| of(&source_b, error.into()))?;
+    let (a, fitted) =
+        browse::unlock(&source_a, &offered, &report_a, cancel).map_err(|failure| of(&source_a, failure))?;
+    let offered_b = offered_b.or(fitted);
+    let (b, _) = browse::unlock(&source_b, &offered_b, &report_b, cancel).map_err(|failure| of(&source_b, failure))?;
     for browser in [&a, &b] {
         browse::streamed(browser, "to its end");
     }

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, USAGE},
-    output, password,
+    keys, output, password,
     progress::{Display, Job},
     text,
 };
@@ -41,23 +41,29 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let asked = asked(&args.readers)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let mut options = InspectOptions { password: given, asked, rows: args.rows };
+    let mut options = InspectOptions { password: offered.given().cloned(), asked, rows: args.rows };
     let mut inspection = look(&source, &options, args, &progress, cancel)?;
-    // Asked for only when it turns out to be needed, and somebody is there to answer.
-    if inspection.locked
-        && options.password.is_none()
-        && let Some(asked) = password::ask()
-    {
-        options.password = Some(asked);
-        inspection = look(&source, &options, args, &progress, cancel)?;
-    }
     let is_shut =
         |inspection: &Inspection| inspection.findings.iter().any(|finding| finding.defect == Defect::WrongPassword);
+    // Only when it turns out to be needed.
+    if inspection.locked && options.password.is_none() {
+        let fits = |looked: &Result<Inspection, Failure>| !looked.as_ref().is_ok_and(is_shut);
+        let found = offered.in_turn(cancel, fits, |key| {
+            let options = InspectOptions { password: Some(key.clone()), ..options.clone() };
+            look(&source, &options, args, &progress, cancel)
+        });
+        if let Some((looked, key)) = found {
+            (inspection, options.password) = (looked?, Some(key));
+        } else if let Some(asked) = password::ask() {
+            options.password = Some(asked);
+            inspection = look(&source, &options, args, &progress, cancel)?;
+        }
+    }
     if is_shut(&inspection)
         && let Some(corrected) = options.password.as_ref().and_then(Password::corrected)
     {
@@ -67,6 +73,9 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Cancellation) ->
             password::say_how_it_fits(&corrected);
             inspection = again;
         }
+    }
+    if inspection.locked && options.password.is_none() || is_shut(&inspection) {
+        output::notes("note", offered.advice().into_iter());
     }
     let code = match inspection.judgement.verdict {
         // As with every other command: nothing is known of the archive yet.

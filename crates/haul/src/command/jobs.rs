@@ -4,6 +4,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use jiff::{Timestamp, Zoned};
 use keeper::{
+    facts::Known,
     service::Order,
     settings::Scope,
     status::{Ending, Level, RunStatus, Running, Status, TaskKind},
@@ -61,6 +62,9 @@ pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> 
         return alive();
     }
     let now = clock::now();
+    if let Some(mistake) = config.mistake() {
+        return in_spite_of(mistake, args, &now);
+    }
     let status = serve::glance(config, &now)?;
     if let Some(path) = &args.textfile {
         textfile(path, config, &now)?;
@@ -79,6 +83,49 @@ pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> 
         Level::Unknown | Level::Warning => INCOMPLETE,
         Level::Error => DAMAGED,
     })
+}
+
+/// The configuration has a mistake: says what is known all the same, and then the mistake.
+fn in_spite_of(mistake: &Failure, args: &StatusArgs, now: &Zoned) -> Result<u8, Failure> {
+    let service = lock::is_held(&destination::state_directory()).then(Control::open);
+    let status = service.and_then(|service| service.and_then(|service| service.status()).ok());
+    let mut failure = mistake.clone();
+    if let Some(status) = status {
+        if let Some(path) = &args.textfile {
+            textfile(path, &Config::default(), now)?;
+        }
+        if args.json {
+            output::json(&status)?
+        } else {
+            output::lines(&overview(&status))?
+        }
+        if status.level == Level::Error {
+            failure.code = DAMAGED;
+        }
+    } else if let Some(known) = serve::remembered().filter(|_| !args.json) {
+        output::lines(&last_known(&known))?;
+    }
+    Err(failure)
+}
+
+/// What the catalog says of the destinations; what should be there, only the configuration could say.
+fn last_known(known: &Known) -> Vec<String> {
+    let zone = clock::zone();
+    let when = |moment_of: Option<Timestamp>| moment_of.map_or_else(|| "-".to_owned(), |at| moment(at, &zone));
+    let mut rows = vec![["DESTINATION", "BACKUPS", "SIZE", "NEWEST WHOLE", "LOOKED AT"].map(str::to_owned)];
+    rows.extend(known.destinations.iter().map(|(name, facts)| {
+        let newest = facts.copies.iter().filter(|copy| copy.is_whole()).map(|copy| copy.item.date).max();
+        [
+            name.clone(),
+            facts.copies.iter().count().to_string(),
+            text::bytes(facts.copies.iter().map(|copy| copy.item.size).sum()),
+            when(newest),
+            when(facts.listed),
+        ]
+    }));
+    let mut lines = vec!["What is known from before, whatever haul.toml says now:".to_owned(), String::new()];
+    lines.extend(table(&rows));
+    lines
 }
 
 /// Whether there is a service that answers, however the backups are.

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     destination,
     failure::{DONE, FAILED, Failure},
-    output, password,
+    keys, output,
 };
 
 /// Lines are printed so many bytes at a time.
@@ -48,13 +48,13 @@ struct Entry {
 }
 
 pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let pattern =
         args.glob.as_ref().map(|glob| Pattern::new(glob.as_bytes())).transpose().map_err(BrowseError::Pattern)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let report = |done, total| progress.report(done, total);
-    let (browser, _) = browse::open(&source, given, &report)?;
+    let (browser, _) = browse::unlock(&source, &offered, &report, cancel)?;
     browse::streamed(&browser, "to its end");
     let mut watch = Watch::start(args.output.progress, "reading", &progress);
     let mut found = false;

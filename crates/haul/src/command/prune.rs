@@ -21,7 +21,9 @@ use crate::{
     config::Config,
     destination::{self, Destination, Far, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
-    output, password, text,
+    keys, output,
+    password::{self, Offered},
+    text,
 };
 
 #[derive(Serialize)]
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Cancellation) -> R
     destination.require_whole()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?.heeding(config);
     let store = network.connect_to_look(&destination)?;
-    prune(args, &rules, &Reading { network: &network, destination: &destination, store: &store, args, cancel })
+    prune(args, &rules, &Reading { network: &network, destination: &destination, store: &store, args, config, cancel })
 }
 
 fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
@@ -213,6 +215,7 @@ struct Reading<'a> {
     destination: &'a Destination,
     store: &'a Arc<dyn Store>,
     args: &'a PruneArgs,
+    config: &'a Config,
     cancel: &'a Cancellation,
 }
 
@@ -244,6 +247,11 @@ fn hold_back(
 }
 
 impl Reading<'_> {
+    fn offered(&self) -> Result<Offered, Failure> {
+        let given = password::given(&self.args.password, self.cancel)?;
+        Ok(Offered::new(given, keys::files_at(self.config, &self.destination.address)))
+    }
+
     /// What is wrong with an archive, reading it to its end.
     fn problem(&self, item: &Item) -> Result<Option<String>, Failure> {
         let network = self.network;
@@ -254,7 +262,7 @@ impl Reading<'_> {
             &item.name,
         )?;
         let source = ArchiveSource::Remote(Arc::new(Far(file)));
-        match verify::quietly(&source, password::given(&self.args.password, self.cancel)?, self.cancel) {
+        match verify::quietly(&source, &self.offered()?, self.cancel) {
             Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
             Ok(judgement) => Ok(Some(format!("is not whole: {}", text::sanitize(&judgement.headline())))),
             Err(failure) if failure.code == INTERRUPTED => Err(failure),

@@ -21,7 +21,8 @@ use crate::{
     config::Config,
     destination,
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED, USAGE},
-    output, password,
+    keys, output,
+    password::{self, Offered},
     progress::{Display, Job},
     rehearsal::Starter,
     text,
@@ -55,14 +56,15 @@ struct Compared {
 }
 
 pub(crate) fn run(args: &RehearseArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let given = password::given(&args.password, cancel)?;
     let options = options(args)?;
-    let (archive, rehearsal, fitted) = rehearsed(&args.archive, given, &options, args, config, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
+    let (archive, rehearsal, fitted) = rehearsed(&args.archive, &offered, &options, args, config, cancel)?;
     let compared = match &args.compare {
         None => None,
         Some(other) => {
             let options = RehearseOptions { boot: None, ..options };
-            let (archive, other, _) = rehearsed(other, fitted, &options, args, config, cancel)?;
+            let offered = keys::offered(config, other, &args.password, cancel)?.or(fitted);
+            let (archive, other, _) = rehearsed(other, &offered, &options, args, config, cancel)?;
             let (before, now) = if other.counts.made > rehearsal.counts.made {
                 (&rehearsal.counts, &other.counts)
             } else {
@@ -114,7 +116,7 @@ fn options(args: &RehearseArgs) -> Result<RehearseOptions, Failure> {
 /// One archive, and the password that fitted.
 fn rehearsed(
     archive: &Path,
-    given: Option<Password>,
+    offered: &Offered,
     options: &RehearseOptions,
     args: &RehearseArgs,
     config: &Config,
@@ -122,7 +124,7 @@ fn rehearsed(
 ) -> Result<(PathBuf, Rehearsal, Option<Password>), Failure> {
     let progress = Arc::new(Progress::default());
     let source: ArchiveSource = destination::archive(config, archive, &args.waiting, &progress, cancel)?;
-    let (rehearsal, fitted) = password::with(given, unopened, |password| {
+    let (rehearsal, fitted) = password::unlock(offered, cancel, unopened, |password| {
         let _display = Display::start(args.output.progress, Job::reading("rehearsing"), Arc::clone(&progress));
         engine::rehearse::rehearse(&source, password, options, &progress, cancel)
     })?;

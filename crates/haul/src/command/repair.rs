@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     destination::{self, Network},
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
-    mounted, output, password,
+    keys, mounted, output, password,
     progress::{Display, Job},
     text,
 };
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Cancellation) -> 
         ),
         None => None,
     };
-    let given = password::given(&args.password, cancel)?;
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let encryption = encryption(args, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.sending.waiting, &progress, cancel)?;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Cancellation) -> 
         now: clock::now(),
     };
     let sockets = goals.network.as_ref().map(Network::sockets);
-    let (repaired, _) = password::with(given, unopened, |password| {
+    let (repaired, _) = password::unlock(&offered, cancel, unopened, |password| {
         options.password = password.cloned();
         let _display = Display::start(args.output.progress, Job::reading("repairing"), Arc::clone(&progress));
         engine::repair::repair(&source, &options, sockets.as_ref(), &progress, cancel)

@@ -17,7 +17,8 @@ use crate::{
     config::Config,
     destination,
     failure::{DONE, Failure, INCOMPLETE},
-    output, password,
+    keys, output,
+    password::{self, Offered},
     progress::{Display, Job},
     text,
 };
@@ -38,13 +39,13 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
         replace: args.replace,
         force: args.force,
         owner: args.owner,
-        password: password::given(&args.password, cancel)?,
         zone: clock::zone(),
         ..RestoreOptions::default()
     };
+    let offered = keys::offered(config, &args.archive, &args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
-    let restoration = restore(&archive, &args.into, &options, args.output.progress, &progress, cancel)?;
+    let restoration = restore(&archive, &args.into, (&options, &offered), args.output.progress, &progress, cancel)?;
     // The restored part of an incomplete archive may still be all that the user wanted.
     let is_whole = restoration.judgement.verdict == Verdict::Whole || !args.only.is_empty() || args.database_only;
     let complete = is_whole && restoration.left_out.is_empty() && restoration.unmatched.is_empty();
@@ -66,19 +67,19 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Cancellation) -> Result<(), Failure> {
-    let options = RestoreOptions::default();
-    print(&restore(&archive.into(), into, &options, ProgressArg::Auto, &Arc::default(), cancel)?)
+    let (options, offered) = (RestoreOptions::default(), Offered::default());
+    print(&restore(&archive.into(), into, (&options, &offered), ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 
 fn restore(
     archive: &ArchiveSource,
     into: &Path,
-    options: &RestoreOptions,
+    (options, offered): (&RestoreOptions, &Offered),
     how: ProgressArg,
     progress: &Arc<Progress>,
     cancel: &Cancellation,
 ) -> Result<Restoration, Failure> {
-    let (restoration, _) = password::with(options.password.clone(), unopened, |password| {
+    let (restoration, _) = password::unlock(offered, cancel, unopened, |password| {
         let _display = Display::start(how, Job::reading("restoring"), Arc::clone(progress));
         let options = RestoreOptions { password: password.cloned(), ..options.clone() };
         engine::restore::restore(archive.clone(), into, &options, &|done, total| progress.report(done, total), cancel)

@@ -203,6 +203,13 @@ impl File<'_> {
             if named.contains(&name) {
                 return Err(self.wrong(at, format!("[jobs.{job}] names the destination {name:?} twice")));
             }
+            let is_there = |other: &&String| known[*other].is_plainly(&known[&name]);
+            if let Some(other) = named.iter().find(is_there) {
+                let message = format!(
+                    "[jobs.{job}]: {other:?} and {name:?} are the same place, so there would be one copy, not two"
+                );
+                return Err(self.wrong(at, message).hint("name one of them, or give the other one another url"));
+            }
             named.push(name);
         }
         if named.is_empty() {
@@ -308,11 +315,13 @@ impl File<'_> {
         jobs.sort_by(|a, b| a.name.cmp(&b.name));
         for (at, job) in jobs.iter().enumerate() {
             for other in jobs[..at].iter().filter(|other| other.source == job.source) {
-                if let Some(both) = job.destinations.iter().find(|target| other.target(&target.destination).is_some()) {
+                let at = |target: &Target| &destinations[&target.destination];
+                let is_used = |target: &&Target| other.destinations.iter().any(|used| at(used).is_plainly(at(target)));
+                if let Some(both) = job.destinations.iter().find(is_used) {
                     let (place, value) = (&both.destination, table.get(job.name.as_str()));
                     let message = format!(
-                        "[jobs.{}] and [jobs.{}] have the same source and both use {place:?}, so each would remove \
-                         what the other keeps",
+                        "[jobs.{}] and [jobs.{}] have the same source and both have their backups at {place:?}, so \
+                         each would remove what the other keeps",
                         other.name, job.name
                     );
                     return Err(self.wrong(value.map_or(0, |value| value.span().start), message).hint(format!(

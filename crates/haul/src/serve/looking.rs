@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use store::Cancellation;
+use store::{Address, Cancellation};
 
 use crate::password;
 
@@ -57,9 +57,7 @@ impl Question {
                 unread: std::fs::read_dir(path).err().map(|error| engine::plain_reason(&error)),
                 disk: disk(path),
             },
-            Self::Place(path) => {
-                Answer::Place { real: path.canonicalize().unwrap_or_else(|_| path.clone()), disk: disk(path) }
-            }
+            Self::Place(path) => Answer::Place { real: Address::Local(path.clone()).place().into(), disk: disk(path) },
             Self::Key(path) => {
                 Answer::Key(password::check(path, &Cancellation::default()).err().map(|failure| failure.message))
             }

@@ -35,6 +35,7 @@ use std::{
 use jiff::{Timestamp, Zoned};
 use keeper::{
     catalog::Catalog,
+    facts::Known,
     service::{Service, Started},
     settings::Settings,
     status::{Ending, Event, Failure as Reason, Level, Status},
@@ -153,6 +154,12 @@ fn looked_up(config: &Config, now: &Zoned) -> Result<Service, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let answers = Looking::new(|| ()).ask(place_questions(config));
     Service::glance(catalog, settings(config, &answers), version, now).map_err(unreadable)
+}
+
+/// What was known at last, whatever the configuration says now; nothing if nothing was kept.
+pub(crate) fn remembered() -> Option<Known> {
+    let path = destination::state_directory().join(CATALOG);
+    Catalog::open_to_read(&path).ok()?.load().ok()
 }
 
 fn cannot_wait(error: &std::io::Error) -> Failure {

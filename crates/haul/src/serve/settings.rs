@@ -18,9 +18,6 @@ use crate::{
     password,
 };
 
-/// Keys of a destination that say where it is; all others say how it is reached.
-const WHERE: &[&str] = &["endpoint", "account", "api_url"];
-
 /// What is asked before a configuration comes into force.
 pub(super) fn key_questions(config: &Config) -> impl Iterator<Item = Question> {
     config.jobs().iter().filter_map(|job| job.making.password_file.clone()).map(Question::Key)
@@ -92,7 +89,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
         jobs.iter().filter_map(|job| Some((job.name.clone(), instance(job)?))).collect();
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
-    let identities = targets().filter_map(|name| Some((name.clone(), identity(config.destination(name)?)))).collect();
+    let identities = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.identity()))).collect();
     let places = targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)))).collect();
     let beside_source = jobs.iter().flat_map(|job| {
         let disk = match answers.get(&Question::Source(job.source.clone())) {
@@ -125,14 +122,6 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     }
 }
 
-/// What tells it from others with the same address. Which account opens it and how fast it is does not.
-fn identity(named: &Named) -> String {
-    let says_where = |key: &&str| WHERE.contains(key);
-    let said =
-        named.options.keys().filter(says_where).filter_map(|key| Some(format!("{key}={}", named.options.get(key)?)));
-    said.collect::<Vec<_>>().join(" ")
-}
-
 /// What a directory is on, if it is there.
 fn disk(named: &Named, answers: &Answers) -> Option<u64> {
     let Address::Local(path) = &named.address else { return None };
@@ -150,8 +139,8 @@ fn place(named: &Named, answers: &Answers) -> String {
                 Some(Answer::Place { real, .. }) => real,
                 _ => path,
             };
-            real.to_string_lossy().into_owned()
+            Address::Local(real.clone()).plain()
         }
-        address => format!("{address} {}", identity(named)),
+        address => format!("{} {}", address.plain(), named.identity()),
     }
 }

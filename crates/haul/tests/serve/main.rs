@@ -2,6 +2,7 @@
 //! is away, damaged, wrong or killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod by_hand;
 mod by_itself;
 mod changing;
 mod commands;

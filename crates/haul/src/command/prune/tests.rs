@@ -72,7 +72,14 @@ fn of_a_list_that_shows_a_name_twice_nothing_is_removed() {
     let failure = prune(
         &args,
         &rules,
-        &Reading { network: &network, destination: &destination, store: &store, args: &args, cancel: &cancel },
+        &Reading {
+            network: &network,
+            destination: &destination,
+            store: &store,
+            args: &args,
+            config: &Config::default(),
+            cancel: &cancel,
+        },
     )
     .unwrap_err();
     assert!(failure.message.contains("lists a.tar more than once; nothing was removed"), "{}", failure.message);

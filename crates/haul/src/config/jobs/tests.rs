@@ -67,7 +67,11 @@ fn every_mistake_names_the_line() {
         assert_eq!(refusal(&text), format!("/etc/haul/haul.toml, {message}"), "{text}");
     }
     let twice = refusal(&format!("{head}[jobs.other]\nsource = \"/c\"\ndestinations = [\"offsite\", \"nas\"]\n"));
-    assert!(twice.contains("have the same source and both use \"nas\""), "{twice}");
+    assert!(twice.contains("have the same source and both have their backups at \"nas\""), "{twice}");
+    let respelled = "[destinations.other]\nurl = \"/nas/./\"\n";
+    let both = "[jobs.home]\nsource = \"/c\"\ndestinations = [\"nas\", \"other\"]\n";
+    let same = refusal(&format!("{respelled}{both}"));
+    assert!(same.ends_with("\"nas\" and \"other\" are the same place, so there would be one copy, not two"), "{same}");
     assert!(refusal(&format!("{head}schedule = \"daily 25:00\"\n")).starts_with("/etc/haul/haul.toml, line 8: "));
     assert!(refusal(&format!("{head}[jobs.home]\n")).ends_with("line 8: \"home\" is there a second time"));
 }

@@ -1,0 +1,53 @@
+//! Keys of jobs, for commands by hand: an archive where a job has its backups most likely opens with a key of that job.
+
+use std::path::{Path, PathBuf};
+
+use store::{Address, Cancellation};
+
+use crate::{
+    args::PasswordArgs,
+    config::Config,
+    destination,
+    failure::Failure,
+    password::{self, KeyFile, Offered},
+};
+
+/// What an archive may be opened with: what the user gave, else the keys of jobs that back up to where it is.
+pub(crate) fn offered(
+    config: &Config,
+    archive: &Path,
+    args: &PasswordArgs,
+    cancel: &Cancellation,
+) -> Result<Offered, Failure> {
+    let given = password::given(args, cancel)?;
+    let at = archive.to_str().and_then(|typed| destination::resolve(config, typed).ok());
+    let files = at.map_or_else(Vec::new, |at| match at.local_archive() {
+        Some(path) => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            files_at(config, &Address::Local(directory.to_owned()))
+        }
+        None => files_at(config, &at.address),
+    });
+    Ok(Offered::new(given, files))
+}
+
+/// The key files of jobs that back up there.
+pub(crate) fn files_at(config: &Config, address: &Address) -> Vec<KeyFile> {
+    let is_there = |name: &str| config.destination(name).is_some_and(|named| is_same(&named.address, address));
+    let mut files: Vec<KeyFile> = Vec::new();
+    for job in config.jobs().iter().filter(|job| job.destinations.iter().any(|target| is_there(&target.destination))) {
+        let own: Vec<&PathBuf> = job.making.password_file.iter().chain(&job.making.earlier_password_files).collect();
+        for path in own {
+            if !files.iter().any(|file| file.path == *path) {
+                files.push(KeyFile { job: job.name.clone(), path: path.clone() });
+            }
+        }
+    }
+    files
+}
+
+/// Links are followed only where both are on this machine: nobody is to wait for a share that has nothing to do with it.
+fn is_same(one: &Address, other: &Address) -> bool {
+    let are_local = matches!((one, other), (Address::Local(_), Address::Local(_)));
+    one.plain() == other.plain() || (are_local && one.place() == other.place())
+}
