@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use peer::disk::replace_private;
+
 use crate::{
     destination::{self, Destination},
     failure::{FAILED, Failure},
@@ -118,9 +120,5 @@ fn seen() -> Seen {
 }
 
 fn keep(seen: &Seen) -> std::io::Result<()> {
-    let path = path();
-    let temporary = path.with_extension(format!("json.{}", std::process::id()));
-    fs::create_dir_all(destination::state_directory())?;
-    fs::write(&temporary, serde_json::to_vec(seen)?)?;
-    fs::rename(&temporary, &path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+    replace_private(&path(), &serde_json::to_vec(seen)?)
 }

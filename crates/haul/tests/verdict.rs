@@ -478,6 +478,25 @@ fn what_would_leave_only_incomplete_archives_is_refused() {
         "{}",
         told(&refused)
     );
+    // Another instance is pruned all the same.
+    place.config("other", "d4e5f6");
+    for name in ["out/3.tar", "out/4.tar"] {
+        assert_eq!(code(&place.haul(&["backup", "other", "--to", name], None)), 0);
+    }
+    let pruned = place.haul(&["prune", "out", "--keep-last", "1", "--yes", "--json"], None);
+    assert_eq!(code(&pruned), 3, "{}", told(&pruned));
+    let document: serde_json::Value = serde_json::from_slice(&pruned.stdout).unwrap();
+    assert_eq!(
+        (&document["removed"], &document["failed"][0]["name"]),
+        (&serde_json::json!(["3.tar"]), &"1.tar".into()),
+        "{document}"
+    );
+    assert!(document["destination"].is_string() && document.get("place").is_none(), "{document}");
+    assert!(
+        !place.path("out/3.tar").exists()
+            && ["1", "2", "4"].iter().all(|n| place.path(&format!("out/{n}.tar")).exists())
+    );
+    fs::remove_file(place.path("out/4.tar")).unwrap();
     let planned = place.haul(&["prune", "out", "--keep-last", "1", "--dry-run"], None);
     assert!(code(&planned) == 0 && told(&planned).contains("only incomplete"), "{}", told(&planned));
     let pruned = place.haul(&["prune", "out", "--keep-last", "1", "--yes", "--even-without-whole"], None);

@@ -58,6 +58,7 @@ use crate::{
 };
 
 pub(crate) use select::{Nearest, tidy};
+pub use stage::remove_abandoned;
 pub(crate) use stage::{is_stage, remove_tree};
 pub(crate) use unpack::{config_path, on_disk};
 

@@ -130,6 +130,12 @@ pub(super) fn put_right(parent_path: &Path, target: &OsStr) -> io::Result<Vec<St
     Ok(said)
 }
 
+/// Removes what restores into directories below this one have left that were killed, unless a directory there is to be
+/// put right first: the next restore into it does that.
+pub fn remove_abandoned(directory: &Path) -> io::Result<()> {
+    remove_leftovers(&fs::openat(CWD, directory, DIRECTORY, Mode::empty())?)
+}
+
 /// Removes the staging directories in `parent` whose restore is no longer alive, but for those of other targets that
 /// are to be put right.
 fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {

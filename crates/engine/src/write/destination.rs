@@ -99,7 +99,6 @@ fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
 #[derive(Clone, Debug, Serialize)]
 pub struct CopyReport {
     /// The destination: a directory, or an address without secrets.
-    #[serde(rename = "place")]
     pub destination: String,
     /// The archive's name there.
     pub name: String,

@@ -116,8 +116,7 @@ pub(crate) struct PinArgs {
 #[allow(clippy::struct_excessive_bools)]
 pub(crate) struct PruneArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
-    // `place` is its key in haul.toml.
-    #[arg(id = "place", value_name = "DEST")]
+    #[arg(value_name = "DEST")]
     pub(crate) destination: String,
     /// Keep the N newest archives
     #[arg(long, value_name = "N")]

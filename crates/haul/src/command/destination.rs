@@ -42,7 +42,6 @@ pub(crate) fn list(config: &Config, json: bool) -> Result<u8, Failure> {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    #[serde(rename = "place")]
     destination: String,
     placement: &'static str,
     resumable: bool,

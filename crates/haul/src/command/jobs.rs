@@ -94,11 +94,8 @@ fn in_spite_of(mistake: &Failure, args: &StatusArgs, now: &Zoned) -> Result<u8, 
         if let Some(path) = &args.textfile {
             textfile(path, &Config::default(), now)?;
         }
-        if args.json {
-            output::json(&status)?
-        } else {
-            output::lines(&overview(&status))?
-        }
+        let printed = if args.json { output::json(&status) } else { output::lines(&overview(&status)) };
+        printed?;
         if status.level == Level::Error {
             failure.code = DAMAGED;
         }

@@ -32,7 +32,6 @@ const PARALLEL: usize = 4;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    #[serde(rename = "place")]
     destination: String,
     archives: &'a [Item],
 }

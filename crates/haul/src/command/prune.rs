@@ -28,7 +28,6 @@ use crate::{
 
 #[derive(Serialize)]
 struct Document<'a> {
-    #[serde(rename = "place")]
     destination: String,
     dry_run: bool,
     plan: &'a [Decision],
@@ -105,10 +104,16 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         };
         output::notes("note", odd.map(note).collect::<Vec<_>>().into_iter());
     }
+    let mut held = Vec::new();
     if !bare.is_empty() && !args.even_without_whole {
         let note = only_incomplete(&bare);
+        let is_bare = |item: &&Item| bare.contains(&item.instance.as_deref());
         if args.dry_run {
             output::notes("note", [note].into_iter());
+        } else if args.yes && !going.iter().all(is_bare) {
+            let trouble = |item: &&Item| Trouble { name: item.name.to_string(), reason: note.clone() };
+            held.extend(going.iter().filter(|item| is_bare(item)).map(trouble));
+            going.retain(|item| !is_bare(item));
         } else if args.yes || !destination::confirm(&format!("{note}. Remove the others anyway?"), cancel)? {
             return Err(Failure::new(FAILED, format!("{note}; nothing was removed"))
                 .hint("make a whole backup first, or use --even-without-whole to remove incomplete ones anyway"));
@@ -125,6 +130,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         if args.verify {
             failed = hold_back(&mut going, at, &plan, &items)?;
         }
+        failed.extend(held);
         removed = remove(network, destination, store, &going, &mut failed)?;
     }
     let done = |failure: Failure| {

@@ -99,6 +99,7 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     let lock = lock::for_service(&destination::state_directory())?;
     check_keys(&config, cancel)?;
     password::ask_nobody();
+    tidy();
     let mut running = Running::start(config, lock, true, |_| ())?;
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
@@ -124,6 +125,13 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     running.is_stopping.store(true, Ordering::Relaxed);
     running.stop();
     Ok(DONE)
+}
+
+/// Removes what restores of an earlier run left that was killed: half a configuration, with everything that is secret in
+/// it. It may be much, and nobody waits for it.
+fn tidy() {
+    let work = || engine::restore::remove_abandoned(&page::restored());
+    let _ = std::thread::Builder::new().name("haul-tidy".to_owned()).spawn(work);
 }
 
 /// What is known, without doing anything: by the service, if one is running, else by its catalog.

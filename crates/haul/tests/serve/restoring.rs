@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
+use testkit::wait;
 
 use crate::home::{Home, TWO};
 
@@ -89,6 +90,48 @@ fn what_can_not_be_is_said_before_it_begins() {
     let event = home.restored("was not restored into");
     assert!(event["message"].as_str().unwrap().contains("nothing in the archive matches no-such-file"), "{event}");
     assert!(!home.path("look").exists());
+}
+
+#[test]
+fn what_a_killed_restore_left_is_removed_when_the_service_starts_unless_somebody_works_on_it() {
+    use std::os::fd::AsFd;
+    let home = Home::new(TWO);
+    let left = |name: &str| {
+        let stage = home.path("state/restored").join(name);
+        fs::create_dir_all(stage.join("tree/.storage")).unwrap();
+        fs::write(stage.join("tree/.storage/auth"), "secrets").unwrap();
+        (fs::File::create(stage.join("lock")).unwrap(), stage)
+    };
+    let (_, dead) = left(".haul-restore-0123456789ab");
+    let (lock, alive) = left(".haul-restore-ba9876543210");
+    rustix::fs::flock(lock.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (_, other) = left("a backup that was restored");
+    let _service = home.serve();
+    wait::until("it is gone", || !dead.exists());
+    assert!(alive.join("tree/.storage/auth").exists() && other.join("tree/.storage/auth").exists());
+}
+
+#[test]
+fn nobody_else_reads_what_is_in_the_state_directory() {
+    use std::os::unix::fs::MetadataExt;
+    let home = Home::new(TWO);
+    // What made it may have been anybody.
+    fs::set_permissions(home.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    let _service = home.serve();
+    home.settled(2);
+    let mut looked = 0;
+    let mut waiting = vec![home.path("state")];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let (path, about) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+            assert_eq!(about.mode() & 0o077, 0, "{} has the mode {:o}", path.display(), about.mode());
+            looked += 1;
+            if about.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    assert!(looked > 3, "{looked}");
 }
 
 #[test]

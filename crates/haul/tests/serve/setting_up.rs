@@ -225,6 +225,27 @@ fn google_is_signed_in_to_from_the_page() {
     assert_eq!(code, 204, "{answer}");
     assert!(configuration(&home).contains("url = \"gdrive://Backups\""), "{}", configuration(&home));
     assert_eq!(home.send("GET", "sign-in", &Value::Null).0, 404, "it has served its turn");
+    // One for a location that nobody saves changes nothing of it; once it is saved, it counts.
+    let used = || fs::read(&token).unwrap();
+    let before = used();
+    let other = asking("gdrive", &json!({"path": "Elsewhere"}));
+    let sign_in_for_other = || {
+        let (code, waiting) = home.send("POST", "destinations/other/sign-in", &asking("gdrive", &client));
+        assert_eq!(code, 200, "{waiting}");
+        drive.approve(waiting["code"].as_str().unwrap());
+        assert_eq!(ended()["state"], "done");
+        assert_eq!(home.send("POST", "destinations/other/try", &other).0, 200);
+    };
+    sign_in_for_other();
+    let unsaved = home.path("state/gdrive-token.json.unsaved");
+    assert!(used() == before && unsaved.exists());
+    assert_eq!(fs::metadata(&unsaved).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(home.send("DELETE", "sign-in", &Value::Null).0, 204);
+    assert!(used() == before && !unsaved.exists());
+    sign_in_for_other();
+    let (code, answer) = home.send("PUT", "destinations/other", &other);
+    assert_eq!(code, 204, "{answer}");
+    assert!(used() != before && !unsaved.exists());
     // It ends, and begins anew with the client that is kept.
     drive.revoke();
     let (code, answer) = home.send("POST", "destinations/cloud/try", &path);

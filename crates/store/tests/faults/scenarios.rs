@@ -106,7 +106,7 @@ pub fn reading_keeps_to_the_rate(bench: Bench) {
             let file = &files[reader % 2];
             scope.spawn(move || {
                 let at = reader * 2_000_000;
-                let mut buffer = [0; 40_000];
+                let mut buffer = vec![0; 40_000];
                 file.read_exact_at(&mut buffer, at as u64).unwrap();
                 assert!(buffer[..] == whole()[at..at + buffer.len()]);
             });

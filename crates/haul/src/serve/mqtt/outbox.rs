@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use peer::disk::replace_private;
 use serde::{Deserialize, Serialize};
 
 /// The file's name in the state directory.
@@ -102,15 +103,15 @@ impl Memory {
 
     pub(super) fn save(&self, broker: &str, topics: &BTreeSet<String>) -> io::Result<()> {
         let kept = Kept { broker: broker.to_owned(), topics: topics.clone() };
-        let fresh = self.0.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(&kept)?)?;
-        fs::rename(fresh, &self.0)
+        replace_private(&self.0, &serde_json::to_vec(&kept)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn all(messages: &[(&str, &str)]) -> Vec<Message> {
@@ -140,6 +141,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.changes(all(&[("old", "1"), ("a", "1")]));
         memory.save("b:1883", outbox.kept()).unwrap();
+        assert_eq!(fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(memory.load("c:1883").is_empty());
         let mut outbox = Outbox::new(memory.load("b:1883"));
         assert_eq!(outbox.changes(all(&[("a", "1")])), all(&[("old", ""), ("a", "1")]));

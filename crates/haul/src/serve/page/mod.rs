@@ -30,7 +30,7 @@ use web::backend::{
 };
 
 use self::contents::Looking;
-pub(super) use self::sign_in::SigningIn;
+pub(super) use self::{restore::restored, sign_in::SigningIn};
 use super::{configuration::Configuration as InForce, doing::reason, migrating::Agreed, worker::Worker};
 use zeroize::Zeroizing;
 
@@ -319,7 +319,11 @@ impl Backend for Page {
             return Err(wrong);
         }
         setup::prepare(&self.worker.config(), &wanted.location)?;
-        let established = self.file.change(|path| setup::set_up(path, wanted))?;
+        let established = self.file.change(|path| {
+            let (established, config) = setup::set_up(path, wanted)?;
+            sign_in::keep(&config, &wanted.location)?;
+            Ok::<_, Vec<Invalid>>((established, config))
+        })?;
         self.signing.forget();
         // The first backup is due at once, unless backups are only made when somebody says so.
         if wanted.schedule.trim().is_empty() {
@@ -381,7 +385,13 @@ impl Backend for Page {
         if let What::Location { location, .. } = &change.what {
             setup::prepare(&self.worker.config(), location)?;
         }
-        let key = self.file.change(|path| changes::change(path, change))?;
+        let key = self.file.change(|path| {
+            let (key, config) = changes::change(path, change)?;
+            if let What::Location { location, .. } = &change.what {
+                sign_in::keep(&config, location)?;
+            }
+            Ok::<_, Vec<Invalid>>((key, config))
+        })?;
         if matches!(change.what, What::Location { .. }) {
             self.signing.forget();
         }

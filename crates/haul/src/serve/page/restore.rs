@@ -145,7 +145,7 @@ fn target(config: &Config, archive: &ArchiveStatus, wanted: &RestoreWanted) -> R
 }
 
 /// Where restores go that are to go nowhere else.
-fn restored() -> PathBuf {
+pub(in crate::serve) fn restored() -> PathBuf {
     destination::state_directory().join("restored")
 }
 

@@ -353,7 +353,7 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     let mut options = known_options(config, location);
     options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
     if location.kind == kinds::GDRIVE {
-        sign_in::check(&Options::new(options.clone()))?;
+        sign_in::check(&mut options)?;
     }
     let mut held = None;
     for (key, secret) in secrets {

@@ -1,7 +1,12 @@
 //! Signing in where a password is not enough: a person types a code at the provider, and the service waits for that.
 //! There is one sign-in at a time, and every page shows it: a tab that is closed loses nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::Timestamp;
 use keeper::{
@@ -27,6 +32,15 @@ const PLACE: &str = "Google Drive";
 /// What a user can do who has no client.
 const NEEDED: &str = "the words beside the field say how to make one, once";
 const THREAD: &str = "haul-sign-in";
+/// The key of a location that says where its sign-in is kept.
+const TOKEN_FILE: &str = "token_file";
+
+/// A sign-in for a location that is not saved yet is kept beside the one that others use, under a name that ends so.
+const ASIDE: &str = "unsaved";
+
+fn aside(token: &Path) -> PathBuf {
+    token.with_added_extension(ASIDE)
+}
 
 /// The sign-in that waits or has ended.
 pub(in crate::serve) struct SigningIn {
@@ -38,13 +52,20 @@ pub(in crate::serve) struct SigningIn {
 
 struct Current {
     /// Where it will be kept, and in whose name.
-    of: (std::path::PathBuf, Option<String>),
+    of: (PathBuf, Option<String>),
     cancel: Cancellation,
     state: SignIn,
 }
 
 impl SigningIn {
     pub(in crate::serve) fn new(service: &Arc<Service>) -> Arc<Self> {
+        // Of an earlier run, whose location nobody saved.
+        if let Ok(settings) = Network::start(None, &Cancellation::default())
+            .map_err(drop)
+            .and_then(|network| Settings::new(PLACE, &Options::default(), &network.context).map_err(drop))
+        {
+            let _ = TokenFile::new(&aside(&settings.token_file)).remove();
+        }
         Arc::new(Self { current: Mutex::default(), beginning: Mutex::default(), service: Arc::clone(service) })
     }
 
@@ -61,6 +82,8 @@ impl SigningIn {
     pub(super) fn end(&self) {
         if let Some(current) = self.current().take() {
             current.cancel.cancel();
+            // What can't be removed is replaced by the next one.
+            let _ = TokenFile::new(&aside(&current.of.0)).remove();
         }
         self.service.show_anew();
     }
@@ -78,7 +101,7 @@ impl SigningIn {
         let _turn = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         let cancel = Cancellation::default();
         let network = Network::start(None, &cancel).map_err(|failure| of(&failure))?;
-        let settings = settings(config, location, &network)?;
+        let mut settings = settings(config, location, &network)?;
         let is_for = (settings.token_file.clone(), settings.client_id.clone());
         match &*self.current() {
             Some(Current { of, state, .. }) if matches!(state, SignIn::Waiting { .. }) => {
@@ -91,6 +114,10 @@ impl SigningIn {
             _ => {}
         }
         let asking = gdrive::auth::SignIn::new(&settings, &network.context).map_err(refused)?;
+        // Others may use the one that is there, as long as nobody has saved this location.
+        if location.keeps.is_none() && is_signed_in(&settings) {
+            settings.token_file = aside(&settings.token_file);
+        }
         let code = network.bridge.wait(asking.start()).map_err(refused)?;
         let until = Timestamp::now().saturating_add(code.expires).unwrap_or(Timestamp::MAX);
         let state = SignIn::Waiting { address: code.verification_url.clone(), code: code.user_code.clone(), until };
@@ -165,14 +192,39 @@ fn is_signed_in(settings: &Settings) -> bool {
     TokenFile::new(&settings.token_file).load().is_ok_and(|grant| grant.is_some())
 }
 
-/// Refuses a Drive that nobody has signed in to.
-pub(super) fn check(options: &Options) -> Result<(), Invalid> {
+/// Refuses a Drive that nobody has signed in to. A sign-in that waits for the location to be saved is the one to try.
+pub(super) fn check(options: &mut BTreeMap<String, String>) -> Result<(), Invalid> {
     let network = Network::start(None, &Cancellation::default()).map_err(|failure| of(&failure))?;
-    let settings = Settings::new(PLACE, options, &network.context).map_err(|error| of(&Failure::from(error)))?;
+    let mut settings = Settings::new(PLACE, &Options::new(options.clone()), &network.context)
+        .map_err(|error| of(&Failure::from(error)))?;
+    let token = settings.token_file.clone();
+    settings.token_file = aside(&token);
+    if is_signed_in(&settings) {
+        options.insert(TOKEN_FILE.to_owned(), settings.token_file.to_string_lossy().into_owned());
+        return Ok(());
+    }
+    settings.token_file = token;
     if is_signed_in(&settings) {
         return Ok(());
     }
     Err(invalid(kinds::CLIENT_ID, "nobody has signed in to Google on this machine yet", Some("sign in first")))
+}
+
+/// The location is saved: its sign-in is the one that counts now.
+pub(super) fn keep(config: &Config, location: &Filled) -> Result<(), Invalid> {
+    if location.kind != kinds::GDRIVE {
+        return Ok(());
+    }
+    let network = Network::start(None, &Cancellation::default()).map_err(|failure| of(&failure))?;
+    let options = Options::new(known_options(config, location));
+    let token = Settings::new(PLACE, &options, &network.context).map_err(|error| of(&Failure::from(error)))?.token_file;
+    match fs::rename(aside(&token), &token) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let why = format!("can't write {}: {}", token.display(), engine::plain_reason(&error));
+            Err(of(&Failure::new(crate::failure::FAILED, why).hint("make its directory writable for this user")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the provider says against it concerns the client.
