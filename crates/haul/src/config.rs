@@ -8,7 +8,9 @@ pub(crate) mod beside;
 pub(crate) mod edit;
 mod jobs;
 mod mqtt;
+mod named;
 mod notify;
+mod replacing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +18,6 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::{
@@ -35,6 +36,7 @@ use toml::{
 
 pub(crate) use self::{
     mqtt::{KEYS as MQTT_KEYS, Mqtt},
+    named::{Common, Named},
     notify::KEYS as CHANNEL_KEYS,
 };
 use crate::{
@@ -55,8 +57,6 @@ const UNWRITTEN: &[&str] = &["serve", "status", "jobs"];
 const IN_SPITE: &str = "status";
 /// Keys that every destination has, beside those of its kind.
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
-/// Keys of a destination that say where it is; all others say how it is reached.
-const WHERE: &[&str] = &["endpoint", "account", "api_url"];
 /// No configuration file is longer.
 const LONGEST: u64 = 1 << 20;
 /// The key of the time zone.
@@ -82,43 +82,6 @@ pub(crate) struct Config {
     text: Option<String>,
     // What is wrong with it, for a command that says something all the same.
     mistake: Option<Failure>,
-}
-
-/// A destination with a name.
-#[derive(Clone, Debug)]
-pub(crate) struct Named {
-    pub(crate) address: Address,
-    pub(crate) options: Options,
-    pub(crate) common: Common,
-}
-
-impl Named {
-    /// What tells it from others with the same address. Which account opens it and how fast it is does not.
-    pub(crate) fn identity(&self) -> String {
-        let says_where = |key: &&str| WHERE.contains(key);
-        let said =
-            self.options.keys().filter(says_where).filter_map(|key| Some(format!("{key}={}", self.options.get(key)?)));
-        said.collect::<Vec<_>>().join(" ")
-    }
-
-    /// Whether another one is clearly the same place. Asks no file system: a share may not answer.
-    fn is_plainly(&self, other: &Self) -> bool {
-        self.address.plain() == other.address.plain() && self.identity() == other.identity()
-    }
-}
-
-/// Settings of any destination, whatever its kind. `None`: not set.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Common {
-    pub(crate) give_up_after: Option<Duration>,
-    pub(crate) verify: Option<VerifyArg>,
-    pub(crate) part_size: Option<u64>,
-    /// Everything that is sent there keeps to it together.
-    pub(crate) limit: Option<Limit>,
-    /// Everything that is read there keeps to it together. No key sets it: by hand one reads as fast as possible.
-    pub(crate) read_limit: Option<Limit>,
-    /// A directory that is on a disk or share of its own.
-    pub(crate) must_be_mounted: bool,
 }
 
 /// A key of a command's table.

@@ -2,25 +2,17 @@
 //! the file is replaced in one step, and a change that somebody made meanwhile is never overwritten.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
-    io::Errno,
-};
 use sha2::{Digest, Sha256};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 use web::backend::{AtSettings, JobSettings, Keep};
 
-use super::{Config, TIME_ZONE};
+use super::{Config, TIME_ZONE, replacing::replace};
 use crate::failure::{FAILED, Failure};
 
-/// The mode of a file that did not exist: it may name accounts and hosts.
-const MODE: u32 = 0o600;
 /// Keys of a destination that are true or false.
 const FLAGS: &[&str] = &["must_be_mounted"];
 
@@ -427,94 +419,6 @@ fn replace_value(table: &mut dyn TableLike, key: &str, mut new: Value) {
     }
 }
 
-/// Replaces a file in one step; owner and mode stay. `false` if it is not what it was `before`.
-fn replace(path: &Path, before: Option<&str>, content: &[u8]) -> io::Result<bool> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let old = fs::metadata(path).ok();
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".new-{}", std::process::id()));
-    let fresh = PathBuf::from(fresh);
-    let done = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&fresh)?;
-        if let Some(old) = &old {
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
-            // Only root may give a file away; whoever may not owns the new one.
-            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
-        }
-        file.write_all(content)?;
-        file.sync_all()?;
-        if !is(path, before)? {
-            return Ok(Published::Refused);
-        }
-        let exchange = |how| renameat_with(CWD, &fresh, CWD, path, how);
-        publish((&fresh, content), path, before, exchange)
-    })();
-    if let Ok(Published::Stranded(_)) = done {
-        // What lies there is somebody else's.
-    } else if !matches!(done, Ok(Published::Ours)) || before.is_some() {
-        // The fresh one that was not wanted, or the old one.
-        let _ = fs::remove_file(&fresh);
-    }
-    match done? {
-        Published::Ours => Ok(true),
-        Published::Refused => Ok(false),
-        Published::Stranded(at) => {
-            let at = engine::shown(at.as_os_str().as_encoded_bytes());
-            Err(io::Error::other(format!(
-                "somebody else changed it at the same moment, and that version is in {at} now"
-            )))
-        }
-    }
-}
-
-/// What came of giving a file its name.
-#[derive(Debug, PartialEq, Eq)]
-enum Published {
-    /// It has it.
-    Ours,
-    /// Somebody else has changed the file, and nothing was done.
-    Refused,
-    /// Somebody else has changed the file, and their version could only be put there.
-    Stranded(PathBuf),
-}
-
-/// Whether a file says that; nothing: it does not exist.
-fn is(path: &Path, text: Option<&str>) -> io::Result<bool> {
-    match fs::read(path) {
-        Ok(found) => Ok(text.is_some_and(|text| text.as_bytes() == found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(text.is_none()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Gives a file its name, so that one that somebody else has written to there at the last moment is not lost: the two
-/// change places, and what comes out is looked at. If it is another's, they change back; should that fail, or should
-/// what comes out then not be ours, another's version stays beside the file.
-fn publish(
-    (fresh, content): (&Path, &[u8]),
-    path: &Path,
-    before: Option<&str>,
-    exchange: impl Fn(RenameFlags) -> Result<(), Errno>,
-) -> io::Result<Published> {
-    let how = if before.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-    match exchange(how) {
-        Ok(()) if before.is_none() || is(fresh, before).unwrap_or(false) => Ok(Published::Ours),
-        Ok(()) => {
-            if exchange(how).is_ok() && fs::read(fresh).is_ok_and(|found| found == content) {
-                return Ok(Published::Refused);
-            }
-            let aside = path.with_added_extension("other");
-            let moved = renameat_with(CWD, fresh, CWD, &aside, RenameFlags::NOREPLACE);
-            Ok(Published::Stranded(if moved.is_ok() { aside } else { fresh.to_owned() }))
-        }
-        Err(Errno::EXIST | Errno::NOENT) => Ok(Published::Refused),
-        // Not every file system can do that.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(fresh, path).map(|()| Published::Ours),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn unusable(path: &Path, what: &str, error: &io::Error) -> Failure {
     let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(error));
     Failure::new(FAILED, format!("can't {what} the configuration file {shown}: {reason}"))
@@ -525,6 +429,8 @@ fn unusable(path: &Path, what: &str, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     const TEXT: &str = "# my backups\n[destinations.nas] # in the cellar\nurl = \"/nas\"\n\n[jobs.home]\nsource = \
@@ -638,64 +544,6 @@ mod tests {
         fs::write(&path, &other).unwrap();
         assert!(draft.save().unwrap_err().message.contains("by somebody else"));
         assert_eq!(fs::read_to_string(&path).unwrap(), other);
-    }
-
-    #[test]
-    fn what_is_written_at_the_last_moment_comes_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let (fresh, path) = (directory.path().join("fresh"), directory.path().join("haul.toml"));
-        let texts = || [&fresh, &path].map(|path| fs::read_to_string(path).unwrap_or_default());
-        fs::write(&fresh, "ours").unwrap();
-        fs::write(&path, "by hand").unwrap();
-        let exchange = |how| renameat_with(CWD, &fresh, CWD, &path, how);
-        let publish = |before| publish((&fresh, b"ours"), &path, before, exchange).unwrap();
-        for before in [Some("as it was"), None] {
-            assert_eq!(publish(before), Published::Refused);
-            assert_eq!(texts(), ["ours", "by hand"]);
-        }
-        assert_eq!(publish(Some("by hand")), Published::Ours);
-        assert_eq!(texts(), ["by hand", "ours"]);
-        fs::rename(&path, &fresh).unwrap();
-        assert_eq!(publish(Some("by hand")), Published::Refused, "somebody removed it");
-        assert_eq!(publish(None), Published::Ours);
-        assert_eq!(texts(), ["", "ours"]);
-    }
-
-    #[test]
-    fn what_can_not_be_put_back_is_not_lost() {
-        use std::cell::Cell;
-        let directory = tempfile::tempdir().unwrap();
-        let [fresh, path, aside] = ["fresh", "haul.toml", "haul.toml.other"].map(|name| directory.path().join(name));
-        let says = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        // The second exchange fails; or somebody else writes once more before it.
-        for (again, aside_is_taken) in [(None, false), (None, true), (Some("by hand again"), true)] {
-            fs::write(&fresh, "ours").unwrap();
-            fs::write(&path, "by hand").unwrap();
-            let _ = fs::remove_file(&aside);
-            if aside_is_taken {
-                fs::write(&aside, "an older one").unwrap();
-            }
-            let exchanges = Cell::new(0);
-            let exchange = |how| {
-                exchanges.set(exchanges.get() + 1);
-                match again.filter(|_| exchanges.get() == 2) {
-                    _ if exchanges.get() == 1 => {}
-                    Some(again) => fs::write(&path, again).unwrap(),
-                    None => return Err(Errno::IO),
-                }
-                renameat_with(CWD, &fresh, CWD, &path, how)
-            };
-            let at = if aside_is_taken { &fresh } else { &aside };
-            let done = publish((&fresh, b"ours"), &path, Some("as it was"), exchange).unwrap();
-            assert_eq!(done, Published::Stranded(at.clone()));
-            assert_eq!(
-                (says(at).as_str(), says(&path).as_str()),
-                match again {
-                    None => ("by hand", "ours"),
-                    Some(again) => (again, "by hand"),
-                }
-            );
-        }
     }
 
     #[test]
