@@ -138,19 +138,21 @@ pub(super) async fn changed(State(shared): Service, Path(name): Path<String>, as
 }
 
 /// What was filled in.
-fn settings(form: &Fields, keeps: Option<&str>) -> ChannelSettings {
+fn settings(form: &Fields, keeps: Option<&str>, on_before: Option<&str>) -> ChannelSettings {
     let text = |name: &str| form.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     ChannelSettings {
         way: location(form, keeps),
-        // What is usual need not be written.
-        on: text("on").filter(|on| on != USUAL),
+        // What is usual need not be written; who wrote it sees it there again.
+        on: text("on").filter(|on| on != USUAL || on_before == Some(USUAL)),
         jobs: form.iter().filter(|(name, _)| *name == "jobs").map(|(_, job)| job.to_owned()).collect(),
         after: text("after"),
     }
 }
 
 async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Answer {
-    let settings = settings(&asked.form, known.as_deref());
+    let before = configured(shared).await?.channels.into_iter().find(|before| Some(&before.name) == known.as_ref());
+    let on_before = before.and_then(|before| before.on);
+    let settings = settings(&asked.form, known.as_deref(), on_before.as_deref());
     permit_commands(asked, settings.way.kind == ChannelSettings::COMMAND)?;
     if asked.form.text("do") == "try" {
         let tried = shared.ask_slowly(move |backend, cancel| backend.try_channel(&settings, cancel)).await?;

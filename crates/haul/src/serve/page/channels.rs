@@ -321,6 +321,9 @@ impl<'a> Entry<'a> {
     fn write(&self, draft: &mut Draft, keep: &mut Keep<'_>) -> Result<Vec<String>, Invalid> {
         let before = draft.table(&self.table);
         let mut settings = self.settings();
+        if let Some(smtp) = self.same_smtp(draft) {
+            settings.iter_mut().filter(|(key, _)| key == "smtp").for_each(|(_, texts)| texts.clone_from(&smtp));
+        }
         for (key, secret) in self.secrets(draft) {
             let path = match secret {
                 Secret::Typed(text) => keep(draft, key, &text)?,
@@ -332,6 +335,15 @@ impl<'a> Entry<'a> {
         let is_secret = |key: &str| SECRETS.iter().any(|(_, known)| *known == key);
         let gone = before.into_iter().filter(|entry| is_secret(&entry.0) && !settings.contains(entry));
         Ok(gone.filter_map(|(_, paths)| paths.into_iter().next()).collect())
+    }
+
+    /// The mail server as it is written, if it means what was filled in: a user can be written in many ways.
+    fn same_smtp(&self, draft: &Draft) -> Option<Vec<String>> {
+        let before = self.before(draft);
+        let shown = answers(self.kind, &before);
+        let is_same = |id: &str| shown.get(id).cloned() == self.answer(id);
+        let (_, texts) = before.into_iter().find(|(key, _)| key == "smtp")?;
+        (is_same("smtp") && is_same("user")).then_some(texts)
     }
 
     fn set(&self, draft: &mut Draft, written: &mut Written) -> Result<(), Vec<Invalid>> {
@@ -576,6 +588,28 @@ mod tests {
         assert!(entry.settings().contains(&("smtp".to_owned(), vec!["smtps://a%40b%2Eexample@m.example".to_owned()])));
         let shown = answers(entry.kind, &entry.settings());
         assert_eq!((shown["user"].as_str(), shown["smtp"].as_str()), ("a@b.example", "smtps://m.example"));
+    }
+
+    #[test]
+    fn what_was_not_changed_stays_as_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.toml");
+        let text = "[notify.me] # at work\nemail = [\"a@b.example\", \"c@d.example\"] # both\nsmtp = \
+                    \"smtps://a+b%40b.example@m.example:465\" # theirs\non = \"problems\"\npassword_file = \"mine\"\n";
+        std::fs::write(&path, text).unwrap();
+        let mut draft = Draft::open(&path).unwrap();
+        let shown = configured(&draft, "me");
+        assert_eq!(
+            (shown.fields["user"].as_str(), shown.fields["smtp"].as_str()),
+            ("a+b@b.example", "smtps://m.example:465")
+        );
+        let fields: Vec<(&str, &str)> = shown.fields.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+        let way = Filled { keeps: Some("me".to_owned()), ..filled("email", &fields) };
+        let settings = ChannelSettings { way, on: shown.on, jobs: shown.jobs, after: shown.after };
+        assert_eq!(mistakes(&draft, &settings), []);
+        set(&mut draft, "me", &settings, &mut Written::default()).unwrap();
+        draft.save().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 
     #[test]
