@@ -298,6 +298,7 @@ impl Running {
                     hint: Some("the machine may be short of memory, or too many programs run".to_owned()),
                     passes: true,
                 });
+                self.worker.forget(&started.task);
                 return self.service.finish(started.id, &outcome, Timestamp::now());
             }
         }

@@ -67,6 +67,15 @@ impl Worker {
         self.force.read().unwrap_or_else(PoisonError::into_inner).config.clone()
     }
 
+    /// It will not be done: what was typed for it is needed no more.
+    pub(crate) fn forget(&self, task: &Task) {
+        match task {
+            Task::Restore(wanted) => drop(wanted.key.and_then(|number| self.keys.take(number))),
+            Task::Migrate(wanted) => drop(self.moves.take(wanted.typed)),
+            _ => {}
+        }
+    }
+
     /// Does it, and says how it ended.
     pub(crate) fn run(&self, started: &Started) -> Outcome {
         let force = Arc::clone(&self.force.read().unwrap_or_else(PoisonError::into_inner));

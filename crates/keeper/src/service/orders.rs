@@ -6,6 +6,7 @@ use super::{State, asked};
 use crate::{
     decide,
     facts::Copy,
+    job::Job,
     status::Failure,
     task::{Location, Migrate, Restore, Task},
 };
@@ -72,9 +73,7 @@ impl State {
         let no = |message: String, hint: &str| Err(Failure { message, hint: Some(hint.to_owned()), passes: false });
         let task = match order {
             Order::BackUp { job } => {
-                let Some(job) = self.settings.jobs.iter().find(|known| known.name == job) else {
-                    return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
-                };
+                let job = self.job(&job)?;
                 // What an earlier program was asked for, and this one has not begun, is this one.
                 let asked = self.asked.iter().filter(|asked| asked.is_new).map(|asked| &asked.task);
                 let mut running = self.running.values().map(|running| &running.task).chain(asked);
@@ -106,9 +105,7 @@ impl State {
                 Task::Verify { job, copy }
             }
             Order::Rehearse { job, copy } => {
-                let Some(known) = self.settings.jobs.iter().find(|known| known.name == job) else {
-                    return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
-                };
+                let known = self.job(&job)?;
                 let Some(copy) = copy.or_else(|| decide::newest_whole(&self.known, known, now)) else {
                     return no(format!("no destination of {job:?} has a whole backup"), "make a backup first");
                 };
@@ -142,9 +139,7 @@ impl State {
             }
             Order::Migrate(migrate) => {
                 let Migrate { job, to, .. } = &migrate;
-                if self.settings.jobs.iter().all(|known| known.name != *job) {
-                    return no(format!("there is no job {job:?}"), "`haul jobs` lists the jobs");
-                }
+                self.job(job)?;
                 let wanted = Task::Migrate(migrate.clone());
                 let at_work = self.running.values().map(|running| &running.task).chain(self.asked());
                 let mut in_the_way = at_work.filter(|task| task.excludes(&wanted)).map(|task| match task {
@@ -223,6 +218,14 @@ impl State {
                 passes: true,
             }),
         }
+    }
+
+    fn job(&self, name: &str) -> Result<&Job, Failure> {
+        self.settings.jobs.iter().find(|known| known.name == name).ok_or_else(|| Failure {
+            message: format!("there is no job {name:?}"),
+            hint: Some("`haul jobs` lists the jobs".to_owned()),
+            passes: false,
+        })
     }
 
     fn copy(&self, location: &Location) -> Result<&Copy, Failure> {
