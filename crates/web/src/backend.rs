@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 pub use self::{
     forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
     settings::{
-        AtSettings, Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
-        JobSettings, Keep, What,
+        Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
+        JobSettings, Keep, Policy, What,
     },
 };
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{Accounts, Scope, Throttle},
-    backend::{Backend, Established, MoveSeen, MoveWanted},
+    backend::{Backend, Configured, Established, MoveSeen, MoveWanted},
     fields::Fields,
     refusal::Refusal,
     text::Clock,
@@ -114,6 +114,11 @@ impl Shared {
             Refusal::broken("Haul could not answer because of an error of its own.")
                 .hint("Look at its log, and report what it says there.")
         })
+    }
+
+    /// What the configuration file says.
+    pub(crate) async fn configured(self: &Arc<Self>) -> Result<Configured, Refusal> {
+        self.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
     }
 
     /// Asks what takes as long as a destination needs; not all at once, and no longer than somebody waits for it.

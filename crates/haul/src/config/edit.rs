@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
-use web::backend::{AtSettings, JobSettings, Keep};
+use web::backend::{JobSettings, Keep, Policy};
 
 use super::{Config, TIME_ZONE, replacing::replace};
 use crate::failure::{FAILED, Failure};
@@ -90,21 +90,15 @@ impl Draft {
         let job = self.document.get("jobs")?.as_table_like()?.get(name)?.as_table_like()?;
         let all = |key: &str| job.get(key).map(texts).unwrap_or_default();
         let one = |key: &str| all(key).into_iter().next();
-        let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(job);
         let at = job.get("at").and_then(Item::as_table_like);
         let at = at.into_iter().flat_map(TableLike::iter);
         Some(JobSettings {
             source: one("source").unwrap_or_default(),
-            schedule,
             destinations: all("destinations"),
-            keep,
+            policy: policy(job),
             password_file: one("password_file"),
             earlier_password_files: all("earlier_password_files"),
-            verify_every,
-            verify_by,
             rehearse: one("rehearse"),
-            limit,
-            hours,
             at: at.filter_map(|(place, differs)| Some((place.to_owned(), policy(differs.as_table_like()?)))).collect(),
             before: one("before"),
             after: one("after"),
@@ -117,7 +111,6 @@ impl Draft {
     pub(crate) fn set_job(&mut self, name: &str, settings: &JobSettings) {
         let job = child(self.tables("jobs"), name);
         put(job, "source", std::slice::from_ref(&settings.source));
-        put(job, "schedule", &settings.schedule);
         put_list(job, "destinations", &settings.destinations);
         put(job, "password_file", settings.password_file.as_slice());
         if settings.earlier_password_files.is_empty() {
@@ -125,13 +118,9 @@ impl Draft {
         } else {
             put_list(job, "earlier_password_files", &settings.earlier_password_files);
         }
-        put_keep(job, &settings.keep);
+        put_policy(job, &settings.policy);
         for (key, text) in [
-            ("verify_every", &settings.verify_every),
-            ("verify_by", &settings.verify_by),
             ("rehearse", &settings.rehearse),
-            ("limit", &settings.limit),
-            ("hours", &settings.hours),
             ("before", &settings.before),
             ("after", &settings.after),
             ("hook_timeout", &settings.hook_timeout),
@@ -150,7 +139,7 @@ impl Draft {
             known.into_iter().flat_map(TableLike::iter).map(|(place, _)| place.to_owned()).collect();
         let is_there = |place: &&String| settings.destinations.contains(place);
         let differs = |place: &str| settings.at.get(place).cloned().unwrap_or_default();
-        let new = settings.at.keys().filter(|place| !known.contains(place) && differs(place) != AtSettings::default());
+        let new = settings.at.keys().filter(|place| !known.contains(place) && differs(place) != Policy::default());
         let places: Vec<&String> = known.iter().chain(new).filter(is_there).collect();
         if job.get("at").is_none_or(|at| !at.is_table_like()) && !places.is_empty() {
             let mut table = Table::new();
@@ -163,14 +152,7 @@ impl Draft {
         }
         for place in places {
             let table = child(at, place);
-            let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = differs(place);
-            put(table, "schedule", &schedule);
-            put_keep(table, &keep);
-            for (key, text) in
-                [("verify_every", verify_every), ("verify_by", verify_by), ("limit", limit), ("hours", hours)]
-            {
-                put(table, key, text.as_slice());
-            }
+            put_policy(table, &differs(place));
             // A table that says nothing may stay, if it did so before.
             if table.is_empty() && !settings.at.contains_key(place) {
                 at.remove(place);
@@ -311,13 +293,13 @@ impl Draft {
 }
 
 /// What may be said of a job, and of one of its destinations.
-fn policy(table: &dyn TableLike) -> AtSettings {
+fn policy(table: &dyn TableLike) -> Policy {
     let all = |key: &str| table.get(key).map(texts).unwrap_or_default();
     let one = |key: &str| all(key).into_iter().next();
     let keep = table.get("keep").and_then(Item::as_table_like);
     let rule = |key: &str| keep.and_then(|keep| texts(keep.get(key)?).into_iter().next());
     let count = |key: &str| rule(key)?.parse().ok();
-    AtSettings {
+    Policy {
         schedule: all("schedule"),
         keep: Keep {
             last: count("last"),
@@ -331,6 +313,15 @@ fn policy(table: &dyn TableLike) -> AtSettings {
         verify_by: one("verify_by"),
         limit: one("limit"),
         hours: one("hours"),
+    }
+}
+
+fn put_policy(table: &mut dyn TableLike, new: &Policy) {
+    let Policy { schedule, keep, verify_every, verify_by, limit, hours } = new;
+    put(table, "schedule", schedule);
+    put_keep(table, keep);
+    for (key, text) in [("verify_every", verify_every), ("verify_by", verify_by), ("limit", limit), ("hours", hours)] {
+        put(table, key, text.as_slice());
     }
 }
 
@@ -490,10 +481,10 @@ mod tests {
 
         let mut draft = Draft::open(&path).unwrap();
         let version = draft.version();
-        job.schedule = vec!["every 6h".to_owned(), "sun 03:00".to_owned()];
-        job.keep = Keep { last: Some(5), ..Keep::default() };
+        job.policy.schedule = vec!["every 6h".to_owned(), "sun 03:00".to_owned()];
+        job.policy.keep = Keep { last: Some(5), ..Keep::default() };
         job.destinations = vec!["nas".to_owned()];
-        job.verify_every = Some("7d".to_owned());
+        job.policy.verify_every = Some("7d".to_owned());
         draft.set_job("home", &job);
         draft.save().unwrap();
         let expected = "# mine\n[jobs.home]   # the house\nsource = \"/config\" # all of it\nschedule = [\"every 6h\", \
@@ -554,9 +545,12 @@ mod tests {
         draft.set_destination("nas", &[("url".to_owned(), "/nas".to_owned())], &[]);
         let job = JobSettings {
             source: "/config".to_owned(),
-            schedule: vec!["daily 04:45".to_owned()],
             destinations: vec!["nas".to_owned()],
-            keep: Keep { last: Some(3), ..Keep::default() },
+            policy: Policy {
+                schedule: vec!["daily 04:45".to_owned()],
+                keep: Keep { last: Some(3), ..Keep::default() },
+                ..Policy::default()
+            },
             rehearse: Some("weekly".to_owned()),
             ..JobSettings::default()
         };
@@ -565,8 +559,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(
             text,
-            "[destinations.nas]\nurl = \"/nas\"\n\n[jobs.home]\nsource = \"/config\"\nschedule = \"daily \
-             04:45\"\ndestinations = [\"nas\"]\nkeep = { last = 3 }\nrehearse = \"weekly\"\n"
+            "[destinations.nas]\nurl = \"/nas\"\n\n[jobs.home]\nsource = \"/config\"\ndestinations = \
+             [\"nas\"]\nschedule = \"daily 04:45\"\nkeep = { last = 3 }\nrehearse = \"weekly\"\n"
         );
         let mut draft = Draft::open(&path).unwrap();
         draft.set_job("other", &JobSettings { destinations: vec!["gone".to_owned()], ..job });

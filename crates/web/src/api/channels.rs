@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     body,
-    settings::{Tried, change, configured, refused},
+    settings::{Tried, change, refused},
 };
 use crate::{
     backend::{Change, ChannelSettings, Filled, What},
@@ -65,14 +65,14 @@ async fn wanted(
 ) -> Result<(ChannelSettings, bool, Option<String>), Refusal> {
     let ChannelWanted { version, kind, fields, on, jobs, after } = body(asked)?;
     permit_commands(asked, kind == ChannelSettings::COMMAND)?;
-    let is_known = configured(shared).await?.channels.iter().any(|known| known.name == name);
+    let is_known = shared.configured().await?.channels.iter().any(|known| known.name == name);
     let way = filled(kind, fields, is_known.then(|| name.to_owned()));
     Ok((ChannelSettings { way, on, jobs, after }, !is_known, version))
 }
 
 async fn wanted_broker(shared: &Arc<Shared>, asked: &Asked) -> Result<(Filled, Option<String>), Refusal> {
     let BrokerWanted { version, fields } = body(asked)?;
-    let keeps = configured(shared).await?.mqtt.map(|_| Filled::BROKER.to_owned());
+    let keeps = shared.configured().await?.mqtt.map(|_| Filled::BROKER.to_owned());
     Ok((filled(Filled::BROKER.to_owned(), fields, keeps), version))
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn put(State(shared): Service, Path(name): Path<String>, asked:
 #[utoipa::path(delete, path = "/api/v1/channels/{name}", tag = "settings", operation_id = "remove_channel",
     responses((status = 204)), params(("name" = String, Path)))]
 pub(super) async fn remove(State(shared): Service, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
-    if configured(&shared).await?.channels.iter().all(|known| known.name != name) {
+    if shared.configured().await?.channels.iter().all(|known| known.name != name) {
         return Err(Refusal::not_found("channel"));
     }
     change(&shared, Change { version: None, what: What::RemoveChannel { name } }).await
@@ -117,7 +117,7 @@ pub(super) async fn put_broker(State(shared): Service, asked: Asked) -> Result<S
 /// Home Assistant no longer learns of backups, and forgets their entities
 #[utoipa::path(delete, path = "/api/v1/mqtt", tag = "settings", responses((status = 204)))]
 pub(super) async fn remove_broker(State(shared): Service) -> Result<StatusCode, Refusal> {
-    if configured(&shared).await?.mqtt.is_none() {
+    if shared.configured().await?.mqtt.is_none() {
         return Err(Refusal::not_found("broker"));
     }
     change(&shared, Change { version: None, what: What::RemoveBroker }).await

@@ -96,10 +96,6 @@ pub(super) fn refused(wrong: impl Into<Vec<Invalid>>) -> Refusal {
     Refusal { hint, about: Some(Box::new(about)), ..refusal }
 }
 
-pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refusal> {
-    shared.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
-}
-
 pub(super) async fn change(shared: &Arc<Shared>, change: Change) -> Result<StatusCode, Refusal> {
     shared.ask(move |backend| backend.change(&change)).await?.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
@@ -117,7 +113,7 @@ fn location(wanted: LocationWanted, name: &str, is_new: bool) -> Filled {
 /// Jobs and locations, as the configuration file has them
 #[utoipa::path(get, path = "/api/v1/settings", tag = "settings", responses((status = 200, body = Configured)))]
 pub(super) async fn settings(State(shared): Service) -> Result<Json<Configured>, Refusal> {
-    configured(&shared).await.map(Json)
+    shared.configured().await.map(Json)
 }
 
 /// What a location, a channel or the MQTT broker can be, and what has to be known for it
@@ -142,7 +138,7 @@ pub(super) async fn put_job(
     asked: Asked,
 ) -> Result<StatusCode, Refusal> {
     let JobWanted { version, settings } = body(&asked)?;
-    let configured = configured(&shared).await?;
+    let configured = shared.configured().await?;
     let before = configured.jobs.into_iter().find(|job| job.name == name).map(|job| job.settings);
     let is_new = before.is_none();
     permit_commands(&asked, settings.commands() != before.unwrap_or_default().commands())?;
@@ -162,7 +158,7 @@ pub(super) async fn new_key(
     State(shared): Service,
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<MadeKey>), Refusal> {
-    let configured = configured(&shared).await?;
+    let configured = shared.configured().await?;
     let job = configured.jobs.into_iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
     let encryption = Some(Encryption::NewKey);
     let what = What::Job { name, is_new: false, settings: Box::new(job.settings), encryption };
@@ -185,7 +181,7 @@ pub(super) async fn kit(State(shared): Service, asked: Asked) -> Result<Response
 #[utoipa::path(delete, path = "/api/v1/jobs/{name}", tag = "settings", responses((status = 204)),
     params(("name" = String, Path)))]
 pub(super) async fn remove_job(State(shared): Service, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
-    if configured(&shared).await?.jobs.iter().all(|job| job.name != name) {
+    if shared.configured().await?.jobs.iter().all(|job| job.name != name) {
         return Err(Refusal::not_found("job"));
     }
     change(&shared, Change { version: None, what: What::RemoveJob { name } }).await
@@ -201,7 +197,7 @@ pub(super) async fn put_location(
 ) -> Result<StatusCode, Refusal> {
     let mut wanted: LocationWanted = body(&asked)?;
     let version = wanted.version.take();
-    let is_new = configured(&shared).await?.locations.iter().all(|known| known.name != name);
+    let is_new = shared.configured().await?.locations.iter().all(|known| known.name != name);
     let location = location(wanted, &name, is_new);
     change(&shared, Change { version, what: What::Location { name, is_new, location } }).await
 }
@@ -218,7 +214,7 @@ pub(super) async fn put_time_zone(State(shared): Service, asked: Asked) -> Resul
 #[utoipa::path(delete, path = "/api/v1/destinations/{name}", tag = "settings", responses((status = 204)),
     params(("name" = String, Path)))]
 pub(super) async fn remove_location(State(shared): Service, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
-    if configured(&shared).await?.locations.iter().all(|known| known.name != name) {
+    if shared.configured().await?.locations.iter().all(|known| known.name != name) {
         return Err(Refusal::not_found("location"));
     }
     change(&shared, Change { version: None, what: What::RemoveLocation { name } }).await
@@ -233,7 +229,7 @@ pub(super) async fn sign_in(
     asked: Asked,
 ) -> Result<Json<SignIn>, Refusal> {
     let wanted: LocationWanted = body(&asked)?;
-    let is_new = configured(&shared).await?.locations.iter().all(|known| known.name != name);
+    let is_new = shared.configured().await?.locations.iter().all(|known| known.name != name);
     let location = location(wanted, &name, is_new);
     shared.ask_slowly(move |backend, _| backend.sign_in(&location)).await?.map(Json).map_err(refused)
 }
@@ -264,7 +260,7 @@ pub(super) async fn try_location(
     asked: Asked,
 ) -> Result<Json<Tried>, Refusal> {
     let wanted: LocationWanted = body(&asked)?;
-    let is_new = configured(&shared).await?.locations.iter().all(|known| known.name != name);
+    let is_new = shared.configured().await?.locations.iter().all(|known| known.name != name);
     let location = location(wanted, &name, is_new);
     let tried =
         shared.ask_slowly(move |backend, cancel| backend.try_location(&location, cancel)).await?.map_err(refused)?;

@@ -42,28 +42,19 @@ pub struct ConfiguredJob {
 pub struct JobSettings {
     /// The config directory.
     pub source: String,
-    /// When backups are made; none: when somebody says so.
-    pub schedule: Vec<String>,
-    /// Where they go.
+    /// Where backups go.
     pub destinations: Vec<String>,
-    /// What is kept; nothing: everything.
-    pub keep: Keep,
+    /// What holds for all of these.
+    #[serde(flatten)]
+    pub policy: Policy,
     /// The file with the encryption key; nothing: backups are not encrypted.
     pub password_file: Option<String>,
     /// Files with keys of earlier backups, which are tried where that one does not fit.
     pub earlier_password_files: Vec<String>,
-    /// When a copy is read again, as `30d` or `never`.
-    pub verify_every: Option<String>,
-    /// How much of it is read then: `whole` or `samples`.
-    pub verify_by: Option<String>,
     /// When a restore is tested, as `weekly`.
     pub rehearse: Option<String>,
-    /// Bytes per second to each location, as `2MB/s`.
-    pub limit: Option<String>,
-    /// When copies are sent and read, as `22:00-06:00`.
-    pub hours: Option<String>,
-    /// What differs at one location, by its name.
-    pub at: BTreeMap<String, AtSettings>,
+    /// What differs at one location, by its name; nothing: as for all.
+    pub at: BTreeMap<String, Policy>,
     /// A shell command before each backup; if it fails, none is made.
     pub before: Option<String>,
     /// A shell command after each backup, whatever happened.
@@ -74,13 +65,13 @@ pub struct JobSettings {
     pub boot: Option<String>,
 }
 
-/// What differs at one location; nothing: as the job says.
+/// What may be said for all locations of a job, and for one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct AtSettings {
-    /// When backups go there.
+pub struct Policy {
+    /// When backups are made; none: when somebody says so.
     pub schedule: Vec<String>,
-    /// What is kept there.
+    /// What is kept; nothing: everything.
     pub keep: Keep,
     /// When a copy is read again, as `30d` or `never`.
     pub verify_every: Option<String>,

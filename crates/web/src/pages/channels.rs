@@ -11,7 +11,7 @@ use axum::{
 use super::{
     Answer, Frame, Service,
     forms::{Outcome, Typed, location},
-    jobs::{Remove, configured, removing},
+    jobs::{Remove, removing},
     orders::said,
     show_as, view,
 };
@@ -99,7 +99,7 @@ async fn page(
     fields: Option<Fields>,
     outcome: Outcome,
 ) -> Answer {
-    let Configured { version, jobs, channels, .. } = configured(shared).await?;
+    let Configured { version, jobs, channels, .. } = shared.configured().await?;
     let mut kinds = shared.ask(<dyn Backend>::channel_kinds).await?;
     kinds.retain(|kind| kind.id != ChannelSettings::COMMAND || asked.visitor.may_set_commands());
     let mut fields = fields.unwrap_or_default();
@@ -150,7 +150,7 @@ fn settings(form: &Fields, keeps: Option<&str>, on_before: Option<&str>) -> Chan
 }
 
 async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Answer {
-    let before = configured(shared).await?.channels.into_iter().find(|before| Some(&before.name) == known.as_ref());
+    let before = shared.configured().await?.channels.into_iter().find(|before| Some(&before.name) == known.as_ref());
     let on_before = before.and_then(|before| before.on);
     let settings = settings(&asked.form, known.as_deref(), on_before.as_deref());
     permit_commands(asked, settings.way.kind == ChannelSettings::COMMAND)?;
@@ -168,7 +168,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
 }
 
 async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<Invalid>) -> Answer {
-    let Configured { version, channels, .. } = configured(shared).await?;
+    let Configured { version, channels, .. } = shared.configured().await?;
     if channels.iter().all(|known| known.name != name) {
         return Err(Refusal::not_found("channel"));
     }
@@ -196,7 +196,7 @@ pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, ask
 }
 
 async fn broker_page(shared: &Arc<Shared>, asked: &Asked, fields: Option<Fields>, outcome: Outcome) -> Answer {
-    let Configured { version, mqtt, .. } = configured(shared).await?;
+    let Configured { version, mqtt, .. } = shared.configured().await?;
     let kind = shared.ask(<dyn Backend>::broker_kind).await?;
     let is_set = mqtt.is_some();
     let known = mqtt.unwrap_or_default().into_iter().map(|(id, text)| (format!("{}.{id}", Filled::BROKER), text));
@@ -213,7 +213,7 @@ pub(super) async fn broker(State(shared): Service, asked: Asked) -> Answer {
 }
 
 pub(super) async fn set_broker(State(shared): Service, asked: Asked) -> Answer {
-    let keeps = configured(&shared).await?.mqtt.map(|_| Filled::BROKER);
+    let keeps = shared.configured().await?.mqtt.map(|_| Filled::BROKER);
     let broker = location(&asked.form, keeps);
     if asked.form.text("do") == "try" {
         let tried = shared.ask_slowly(move |backend, cancel| backend.try_broker(&broker, cancel)).await?;
@@ -228,7 +228,7 @@ pub(super) async fn set_broker(State(shared): Service, asked: Asked) -> Answer {
 }
 
 async fn broker_removal(shared: &Arc<Shared>, asked: &Asked, wrong: Vec<Invalid>) -> Answer {
-    let Configured { version, mqtt, .. } = configured(shared).await?;
+    let Configured { version, mqtt, .. } = shared.configured().await?;
     mqtt.ok_or_else(|| Refusal::not_found("broker"))?;
     let lines = "Haul takes its devices and entities back from Home Assistant. A password that it keeps is deleted.";
     Ok(removing(&Remove {

@@ -15,9 +15,7 @@ use super::{
     redirect, show_as, view,
 };
 use crate::{
-    backend::{
-        AtSettings, Backend, Change, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep, What,
-    },
+    backend::{Change, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep, Policy, What},
     fields::{Fields, segment},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -98,11 +96,6 @@ fn at(place: &str, key: &str) -> String {
     format!("at.{place}.{key}")
 }
 
-/// What the page asks before it shows or does something.
-pub(super) async fn configured(shared: &Arc<Shared>) -> Result<Configured, Refusal> {
-    shared.ask(<dyn Backend>::configured).await?.map_err(Refusal::from)
-}
-
 fn page(asked: &Asked, configured: Configured, name: Option<String>, fields: Fields, wrong: Vec<Invalid>) -> Response {
     let typed = Typed::plain(fields, wrong);
     let commands = asked.visitor.may_set_commands();
@@ -113,7 +106,7 @@ fn page(asked: &Asked, configured: Configured, name: Option<String>, fields: Fie
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
-    let configured = configured(&shared).await?;
+    let configured = shared.configured().await?;
     // What the first one has is likely, the places too.
     let first = configured.jobs.first().map(|job| job.settings.source.clone()).unwrap_or_default();
     let mut fields = vec![
@@ -133,7 +126,7 @@ pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
 }
 
 pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
-    let configured = configured(&shared).await?;
+    let configured = shared.configured().await?;
     let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
     let fields = filled(&job.settings);
     Ok(page(&asked, configured, Some(name), fields, Vec::new()))
@@ -155,9 +148,7 @@ fn filled(settings: &JobSettings) -> Fields {
         ("boot".to_owned(), text(&settings.boot)),
         ("encryption".to_owned(), "keep".to_owned()),
     ];
-    let JobSettings { schedule, keep, verify_every, verify_by, limit, hours, .. } = settings.clone();
-    let all = AtSettings { schedule, keep, verify_every, verify_by, limit, hours };
-    fields.extend(filled_policy(&all, str::to_owned));
+    fields.extend(filled_policy(&settings.policy, str::to_owned));
     for (place, differs) in &settings.at {
         fields.extend(filled_policy(differs, |key| at(place, key)));
     }
@@ -166,7 +157,7 @@ fn filled(settings: &JobSettings) -> Fields {
 }
 
 /// What may be said of all locations, and of one. `named` gives the fields' names.
-fn filled_policy(policy: &AtSettings, named: impl Fn(&str) -> String) -> Vec<(String, String)> {
+fn filled_policy(policy: &Policy, named: impl Fn(&str) -> String) -> Vec<(String, String)> {
     let count = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let keep = &policy.keep;
@@ -178,14 +169,14 @@ fn filled_policy(policy: &AtSettings, named: impl Fn(&str) -> String) -> Vec<(St
 }
 
 /// What was filled in of the same.
-fn policy(form: &Fields, named: impl Fn(&str) -> String, mistakes: &mut Vec<Invalid>) -> AtSettings {
+fn policy(form: &Fields, named: impl Fn(&str) -> String, mistakes: &mut Vec<Invalid>) -> Policy {
     let text = |key: &str| text(form, &named(key));
     let mut count = |key: &str| {
         let number = text(key).map(|text| text.parse::<u32>()).transpose();
         noted(mistakes, number.map_err(|_| wrong(&named(key), "Write a whole number, or nothing.")))
     };
     let lines = form.text(&named("schedule")).lines().map(str::trim).filter(|line| !line.is_empty());
-    AtSettings {
+    Policy {
         schedule: lines.map(str::to_owned).collect(),
         keep: Keep {
             last: count("last"),
@@ -210,14 +201,14 @@ fn text(form: &Fields, name: &str) -> Option<String> {
 fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool, mistakes: &mut Vec<Invalid>) -> JobSettings {
     let source = text(form, "source").ok_or_else(|| wrong("source", "Say which directory is to be backed up."));
     let source = noted(mistakes, source);
-    let AtSettings { schedule, keep, verify_every, verify_by, limit, hours } = policy(form, str::to_owned, mistakes);
+    let all = policy(form, str::to_owned, mistakes);
     let chosen = form.iter().filter(|(name, _)| *name == "destinations");
     let destinations: Vec<String> = chosen.map(|(_, name)| name.to_owned()).collect();
     let mut differs = std::collections::BTreeMap::new();
     for name in &destinations {
         differs.insert(name.clone(), policy(form, |key| at(name, key), mistakes));
     }
-    differs.retain(|_, policy| *policy != AtSettings::default());
+    differs.retain(|_, policy| *policy != Policy::default());
     // A command is the same if only blanks around it differ, which a form loses.
     let command = |name: &str, before: &Option<String>| match text(form, name) {
         _ if !may_set_commands => before.clone(),
@@ -226,16 +217,11 @@ fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool, mistake
     };
     JobSettings {
         source,
-        schedule,
         destinations,
-        keep,
+        policy: all,
         password_file: text(form, "password_file"),
         earlier_password_files: before.earlier_password_files.clone(),
-        verify_every,
-        verify_by,
         rehearse: text(form, "rehearse"),
-        limit,
-        hours,
         at: differs,
         before: command("before", &before.before),
         after: command("after", &before.after),
@@ -254,7 +240,7 @@ pub(super) async fn changed(State(shared): Service, Path(name): Path<String>, as
 
 async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Answer {
     let name = known.clone().unwrap_or_else(|| asked.form.text("name").trim().to_owned());
-    let before = configured(shared).await?.jobs.into_iter().find(|job| job.name == name);
+    let before = shared.configured().await?.jobs.into_iter().find(|job| job.name == name);
     let before = before.map(|job| job.settings).unwrap_or_default();
     let mut wrong = Vec::new();
     let settings = Box::new(settings(&asked.form, &before, asked.visitor.may_set_commands(), &mut wrong));
@@ -272,7 +258,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
             Ok(redirect(asked, "/setup/key"))
         }
         Ok(None) => Ok(said(asked, "/settings", "saved")),
-        Err(wrong) => Ok(page(asked, configured(shared).await?, known, asked.form.clone(), wrong)),
+        Err(wrong) => Ok(page(asked, shared.configured().await?, known, asked.form.clone(), wrong)),
     }
 }
 
@@ -308,7 +294,7 @@ pub(super) fn removing(remove: &Remove) -> Response {
 }
 
 pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
-    removal(&asked, configured(&shared).await?, name, Vec::new())
+    removal(&asked, shared.configured().await?, name, Vec::new())
 }
 
 pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
@@ -316,6 +302,6 @@ pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, ask
     let change = Change { version, what: What::RemoveJob { name: name.clone() } };
     match shared.ask(move |backend| backend.change(&change)).await? {
         Ok(_) => Ok(said(&asked, "/settings", "removed")),
-        Err(wrong) => removal(&asked, configured(&shared).await?, name, wrong),
+        Err(wrong) => removal(&asked, shared.configured().await?, name, wrong),
     }
 }

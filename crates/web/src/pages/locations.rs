@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Answer, Frame, Service,
     forms::{Outcome, Pressed, Typed, location, pressed},
-    jobs::{Remove, configured, removing},
+    jobs::{Remove, removing},
     orders::said,
     show_as, view,
 };
@@ -50,7 +50,7 @@ async fn page(
     fields: Option<Fields>,
     outcome: Outcome,
 ) -> Answer {
-    let configured = configured(shared).await?;
+    let configured = shared.configured().await?;
     let (mut choices, signing_in) = shared.ask(|backend| (backend.choices(), backend.signing_in())).await?;
     choices.existing.clear();
     let mut address = String::new();
@@ -107,7 +107,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
 }
 
 async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<Invalid>) -> Answer {
-    let Configured { version, locations, .. } = configured(shared).await?;
+    let Configured { version, locations, .. } = shared.configured().await?;
     let known = locations.into_iter().find(|known| known.name == name);
     let known = known.ok_or_else(|| Refusal::not_found("location"))?;
     let status = shared.ask(<dyn Backend>::status).await?;

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::{
     Answer, Frame, Service,
     forms::{Typed, wrong},
-    jobs::configured,
     orders::said,
     show, show_as, view,
 };
@@ -60,7 +59,7 @@ struct Agreement {
 async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, fields: Fields, wrong: Option<Invalid>) -> Answer {
     let jobs = shared.ask(|backend| backend.status().jobs).await?;
     let job = jobs.into_iter().find(|known| known.name == name).ok_or_else(|| Refusal::not_found("job"))?;
-    let configured = configured(shared).await?.jobs.into_iter().find(|known| known.name == name);
+    let configured = shared.configured().await?.jobs.into_iter().find(|known| known.name == name);
     let has_key = configured.is_some_and(|job| job.settings.password_file.is_some());
     let typed = Typed::plain(fields, wrong.into_iter().collect());
     let frame = Frame::new(asked, format!("Move {name}"), "home");

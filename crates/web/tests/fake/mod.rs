@@ -25,7 +25,7 @@ use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, ConfiguredChannel, ConfiguredJob,
     ConfiguredLocation, ContentEntry, ContentKind, Contents, Differences, Encryption, Established, Filled, FormField,
     FormKind, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted,
-    NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn, Wanted, What,
+    NotSent, Order, Outlet, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -570,9 +570,12 @@ impl Backend for Fake {
                 paused: false,
                 settings: JobSettings {
                     source: "/srv/homeassistant".to_owned(),
-                    schedule: vec!["daily 04:45".to_owned(), "every 6h".to_owned()],
                     destinations: vec!["nas".to_owned(), "offsite".to_owned()],
-                    keep: Keep { last: Some(3), daily: Some(7), ..Keep::default() },
+                    policy: Policy {
+                        schedule: vec!["daily 04:45".to_owned(), "every 6h".to_owned()],
+                        keep: Keep { last: Some(3), daily: Some(7), ..Keep::default() },
+                        ..Policy::default()
+                    },
                     password_file: Some("secrets/key".to_owned()),
                     rehearse: Some("weekly".to_owned()),
                     ..JobSettings::default()
@@ -619,7 +622,7 @@ impl Backend for Fake {
             return wrong(None, "The configuration file was changed meanwhile.").into();
         }
         match &change.what {
-            What::Job { settings, .. } if settings.schedule.iter().any(|text| text.contains("25:00")) => {
+            What::Job { settings, .. } if settings.policy.schedule.iter().any(|text| text.contains("25:00")) => {
                 wrong(Some("schedule"), "`daily 25:00` is no time of day.").into()
             }
             What::Location { location, .. } => {

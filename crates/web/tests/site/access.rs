@@ -316,6 +316,8 @@ async fn what_is_wrong_with_a_call_is_said_in_one_form() {
         ("POST", "/api/v1/archives/a1/delete", "", StatusCode::CONFLICT),
         ("PUT", "/api/v1/jobs/home", r#"{"settings":{"schedule":["daily 25:00"]}}"#, StatusCode::UNPROCESSABLE_ENTITY),
         ("PUT", "/api/v1/jobs/home", r#"{"settings":{"colour":"red"}}"#, StatusCode::BAD_REQUEST),
+        ("PUT", "/api/v1/jobs/home", r#"{"settings":{"at":{"nas":{"colour":"red"}}}}"#, StatusCode::BAD_REQUEST),
+        ("PUT", "/api/v1/jobs/home", r#"{"settings":{"keep":{"last":"many"}}}"#, StatusCode::BAD_REQUEST),
         ("DELETE", "/api/v1/jobs/none", "", StatusCode::NOT_FOUND),
         ("PUT", "/api/v1/destinations/x", r#"{"kind":"sftp","fields":{}}"#, StatusCode::UNPROCESSABLE_ENTITY),
         ("DELETE", "/api/v1/destinations/none", "", StatusCode::NOT_FOUND),

@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use keeper::status::{CopyVerdict, Failure};
 use web::{
     Trust,
-    backend::{AtSettings, Change, Encryption, JobSettings, Keep, Order, What},
+    backend::{Change, Encryption, JobSettings, Keep, Order, Policy, What},
 };
 
 use crate::{FORM, PASSWORD, Site, fake::state::State, request};
@@ -304,12 +304,15 @@ async fn a_job_is_changed_by_its_form_and_what_was_typed_stays() {
     assert_eq!(got.header(header::LOCATION), "/settings?done=saved", "{}", got.text);
     let settings = JobSettings {
         source: "/srv/homeassistant".to_owned(),
-        schedule: vec!["daily 04:45".to_owned(), "every 6h".to_owned()],
         destinations: vec!["nas".to_owned(), "drive".to_owned()],
-        keep: Keep { last: Some(3), within: Some("7d".to_owned()), ..Keep::default() },
+        policy: Policy {
+            schedule: vec!["daily 04:45".to_owned(), "every 6h".to_owned()],
+            keep: Keep { last: Some(3), within: Some("7d".to_owned()), ..Keep::default() },
+            limit: Some("2MB/s".to_owned()),
+            ..Policy::default()
+        },
         password_file: Some("secrets/key".to_owned()),
         rehearse: Some("weekly".to_owned()),
-        limit: Some("2MB/s".to_owned()),
         ..JobSettings::default()
     };
     let what = What::Job { name: "home".to_owned(), is_new: false, settings: Box::new(settings), encryption: None };
@@ -394,10 +397,10 @@ async fn what_differs_at_a_location_and_commands_are_in_the_form() {
     assert_eq!(got.header(header::LOCATION), "/settings?done=saved", "{}", got.text);
     let made = std::mem::take(&mut *site.service.made.lock().unwrap());
     let [Change { what: What::Job { settings, .. }, .. }] = &made[..] else { panic!("one change") };
-    let differs = AtSettings {
+    let differs = Policy {
         limit: Some("1MB/s".to_owned()),
         keep: Keep { daily: Some(14), ..Keep::default() },
-        ..AtSettings::default()
+        ..Policy::default()
     };
     assert_eq!(settings.at.iter().collect::<Vec<_>>(), [(&"drive".to_owned(), &differs)], "of those that are chosen");
     assert_eq!(settings.commands(), [&Some("a\nb".to_owned()), &None, &Some("hass".to_owned())]);

@@ -9,7 +9,7 @@ use keeper::{
 };
 use store::Cancellation;
 use web::backend::{
-    AtSettings, Change, Configured, ConfiguredJob, ConfiguredLocation, Encryption, Invalid, JobSettings, What,
+    Change, Configured, ConfiguredJob, ConfiguredLocation, Encryption, Invalid, JobSettings, Policy, What,
 };
 use zeroize::Zeroizing;
 
@@ -178,8 +178,7 @@ fn check(settings: &JobSettings, before: &JobSettings, directory: &Path) -> Vec<
     if let Some(text) = &settings.hook_timeout {
         says("hook_timeout", duration(text).map(drop));
     }
-    let JobSettings { schedule, keep, verify_every, verify_by, limit, hours, .. } = settings.clone();
-    wrong.extend(check_policy("", &AtSettings { schedule, keep, verify_every, verify_by, limit, hours }));
+    wrong.extend(check_policy("", &settings.policy));
     for (place, differs) in &settings.at {
         if !settings.destinations.contains(place) {
             wrong.push(invalid("destinations", format!("choose {place:?}, too, or let nothing differ there"), None));
@@ -190,7 +189,7 @@ fn check(settings: &JobSettings, before: &JobSettings, directory: &Path) -> Vec<
 }
 
 /// The same of what may be said of all locations, and of one: `before` stands before its fields' names.
-fn check_policy(before: &str, policy: &AtSettings) -> Vec<Invalid> {
+fn check_policy(before: &str, policy: &Policy) -> Vec<Invalid> {
     let mut wrong = Vec::new();
     let mut says = |field: &str, said: Result<(), String>| {
         wrong.extend(said.err().map(|why| invalid(&format!("{before}{field}"), why, None)));

@@ -16,7 +16,9 @@ use store::{
     machine,
     retry::RetryPolicy,
 };
-use web::backend::{Choices, Encryption, Established, Filled, FoundDirectory, Invalid, JobSettings, Keep, SetUp};
+use web::backend::{
+    Choices, Encryption, Established, Filled, FoundDirectory, Invalid, JobSettings, Keep, Policy, SetUp,
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -446,9 +448,12 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     let schedule = wanted.schedule.trim();
     let settings = JobSettings {
         source: source.to_string_lossy().into_owned(),
-        schedule: (!schedule.is_empty()).then(|| schedule.to_owned()).into_iter().collect(),
         destinations: vec![destination],
-        keep: Keep { last: wanted.keep, ..Keep::default() },
+        policy: Policy {
+            schedule: (!schedule.is_empty()).then(|| schedule.to_owned()).into_iter().collect(),
+            keep: Keep { last: wanted.keep, ..Keep::default() },
+            ..Policy::default()
+        },
         password_file,
         rehearse: Some("weekly".to_owned()),
         ..JobSettings::default()
