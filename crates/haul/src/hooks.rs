@@ -292,7 +292,7 @@ impl Running {
 /// The last lines of what a command that failed has printed.
 fn show_end(called: &str, printed: &Printed) {
     printed.wait();
-    output::notes(&format!("{called} printed"), printed.end().into_iter());
+    output::printed(called, printed.end());
 }
 
 /// A shell in its own process group, so that only Haul handles Ctrl-C. Nobody but this program gets passwords and

@@ -174,6 +174,18 @@ pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     }
 }
 
+/// What a command of the user's has printed. It may be anything, so of a log only who reads standard error sees it.
+pub(crate) fn printed(by: &str, lines: Vec<String>) {
+    let kind = format!("{by} printed");
+    if IS_LOG.load(Ordering::Relaxed) {
+        for line in &lines {
+            log_secret(&format!("{kind}: {line}"));
+        }
+    } else {
+        notes(&kind, lines.into_iter());
+    }
+}
+
 /// What a script gets of a command that failed; `docs/SCRIPTS.md` describes it.
 #[derive(Serialize)]
 struct Failed<'a> {

@@ -130,8 +130,11 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
 /// Removes what restores of an earlier run left that was killed: half a configuration, with everything that is secret in
 /// it. It may be much, and nobody waits for it.
 fn tidy() {
-    let work = || engine::restore::remove_abandoned(&page::restored());
-    let _ = std::thread::Builder::new().name("haul-tidy".to_owned()).spawn(work);
+    let directory = page::restored();
+    if directory.is_dir() {
+        let work = move || engine::restore::remove_abandoned(&directory);
+        let _ = std::thread::Builder::new().name("haul-tidy".to_owned()).spawn(work);
+    }
 }
 
 /// What is known, without doing anything: by the service, if one is running, else by its catalog.

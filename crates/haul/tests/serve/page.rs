@@ -16,7 +16,7 @@ fn prometheus_gets_what_is_known() {
 #[test]
 fn the_log_tells_what_a_job_does_and_nothing_of_what_its_commands_print() {
     let home = Home::new(&format!(
-        "{}before = \"echo the-token\"\nafter = \"echo the-token >&2\"\n",
+        "{}before = \"echo the-token\"\nafter = \"echo the-token >&2; exit 1\"\n",
         TWO.replace("[\"nas\", \"off\"]", "[\"nas\"]")
     ));
     let _service = home.serve();

@@ -24,7 +24,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use self::{client::Api, contents::Contents, folder::Folder};
-pub use settings::Settings;
+pub use settings::{Settings, TOKEN_FILE};
 
 use crate::{
     context::{Context, Options, invalid},

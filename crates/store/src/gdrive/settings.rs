@@ -10,6 +10,9 @@ use crate::{
     secret::Secret,
 };
 
+/// Where a sign-in is kept in the state directory, unless `token_file` names another file.
+pub const TOKEN_FILE: &str = "gdrive-token.json";
+
 /// Keys of the configuration file.
 pub(super) const KEYS: &[&str] =
     &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
@@ -45,9 +48,7 @@ impl Settings {
         Ok(Self {
             client_id: options.get("client_id").map(str::to_owned),
             client_secret: options.secret(destination, "client_secret", &variable("client_secret"), context)?,
-            token_file: options
-                .get("token_file")
-                .map_or_else(|| context.state.join("gdrive-token.json"), PathBuf::from),
+            token_file: options.get("token_file").map_or_else(|| context.state.join(TOKEN_FILE), PathBuf::from),
             api_url: address("api_url", API)?,
             upload_url: address("upload_url", UPLOAD)?,
             oauth_url: address("oauth_url", OAUTH)?,

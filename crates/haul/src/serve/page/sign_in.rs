@@ -26,7 +26,13 @@ use super::{
     kinds,
     typed::{invalid, known_options, of, typed},
 };
-use crate::{config::Config, destination::Network, failure::Failure, serve::doing::reason, text};
+use crate::{
+    config::Config,
+    destination::{Network, state_directory},
+    failure::Failure,
+    serve::doing::reason,
+    text,
+};
 
 const PLACE: &str = "Google Drive";
 /// What a user can do who has no client.
@@ -60,12 +66,7 @@ struct Current {
 impl SigningIn {
     pub(in crate::serve) fn new(service: &Arc<Service>) -> Arc<Self> {
         // Of an earlier run, whose location nobody saved.
-        if let Ok(settings) = Network::start(None, &Cancellation::default())
-            .map_err(drop)
-            .and_then(|network| Settings::new(PLACE, &Options::default(), &network.context).map_err(drop))
-        {
-            let _ = TokenFile::new(&aside(&settings.token_file)).remove();
-        }
+        let _ = fs::remove_file(aside(&state_directory().join(gdrive::TOKEN_FILE)));
         Arc::new(Self { current: Mutex::default(), beginning: Mutex::default(), service: Arc::clone(service) })
     }
 
