@@ -96,6 +96,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
             command::destination::check(args, config, &interruption()?)
         }
         Command::Receive(args) => command::receive::run(args, config, &interruption()?),
+        Command::Share(args) => command::share::run(args, config, &interruption()?),
         Command::Peers(args) => command::peers::run(args),
         Command::Auth(args) => command::auth::run(args, config, &interruption()?),
         Command::Demo(args) => command::demo::run(args, &interruption()?),

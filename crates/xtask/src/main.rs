@@ -28,9 +28,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("sample", &[]),
     ("testkit", &[]),
     ("engine", &["habackup", "livesqlite", "pargz", "store"]),
+    ("share", &["habackup", "store"]),
     ("keeper", &["engine", "store"]),
     ("web", &["engine", "keeper", "peer", "store"]),
-    ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "store", "web"]),
+    ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "share", "store", "web"]),
     ("xtask", &[]),
 ];
 /// These crates are synchronous: nothing below them may use sockets or a runtime. Only `store` connects the two.
@@ -63,6 +64,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "pargz",
     "peer",
     "sample",
+    "share",
     "store",
     "testkit",
     "web",

@@ -29,6 +29,14 @@ A paired machine may store, list, read and delete archives in DEST. All others g
 not even this machine's name. `haul peers` lists the paired machines, `haul peers forget NAME`
 unpairs one.";
 
+pub(super) const SHARE_EXAMPLES: &str = "\
+Examples:
+  haul share nas --user homeassistant --password-file share-password
+  haul share nas offsite --listen 192.168.1.5:8746 --user homeassistant --password-file share-password
+
+Each destination is a folder, \\\\HOST\\DEST. Only complete Home Assistant backups called *.tar are kept
+there. docs/SHARE.md shows how Home Assistant uses one.";
+
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct BackupArgs {
@@ -119,6 +127,28 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
     /// Paired machines can only add and read archives; delete, pin, unpin and prune on this machine
+    #[arg(long)]
+    pub(crate) append_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// Destinations to serve: names from haul.toml; each is a folder of that name
+    #[arg(value_name = "DEST", required = true)]
+    pub(crate) destinations: Vec<String>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8746")]
+    pub(crate) listen: String,
+    /// The user that clients log in as
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// File with that user's password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: PathBuf,
+    /// Memory in which each backup waits for a slow destination; when it is full, the backup fails
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = crate::units::size)]
+    pub(crate) memory: u64,
+    /// Clients can only add and read archives, not delete them
     #[arg(long)]
     pub(crate) append_only: bool,
 }

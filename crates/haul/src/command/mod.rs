@@ -22,4 +22,5 @@ pub(crate) mod rehearse;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rm;
+pub(crate) mod share;
 pub(crate) mod verify;

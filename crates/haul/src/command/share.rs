@@ -1,0 +1,94 @@
+//! `haul share`: serves destinations as network folders.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use share::{Event, Server, Shared};
+use store::{Address, Cancellation, Secret};
+
+use crate::{
+    args::ShareArgs,
+    config::Config,
+    destination::{self, Network},
+    failure::{DONE, FAILED, Failure},
+    output, text,
+};
+
+pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    let listen: SocketAddr = args.listen.parse().map_err(|_| {
+        Failure::usage(format!("{:?} is not an address to listen on", args.listen))
+            .hint("an address looks like 127.0.0.1:8746 (only this machine) or 192.168.1.5:8746")
+    })?;
+    let password = Secret::in_file(&args.password_file, cancel).map_err(|why| {
+        Failure::usage(format!("the password file {} {why}", args.password_file.display()))
+            .hint("write the password into the file, on one line")
+    })?;
+    let memory = usize::try_from(args.memory).unwrap_or(usize::MAX);
+    let network = Network::start(None, cancel)?;
+    let mut folders = Vec::new();
+    for name in &args.destinations {
+        folders.push(folder(name, memory, args.append_only, config, &network)?);
+    }
+    let cannot = |error: std::io::Error| {
+        Failure::new(FAILED, format!("can't listen on {listen}: {}", engine::plain_reason(&error)))
+            .hint("choose another address or port with --listen")
+    };
+    let server = Server::new(listen, &args.user, &password, folders).map_err(cannot)?;
+    let address = network.bridge.wait(server.bind()).map_err(cannot)?;
+    let mut lines: Vec<String> =
+        args.destinations.iter().map(|name| format!("Sharing {name} as //{}/{name}, port {}", address.ip(), address.port())).collect();
+    if args.append_only {
+        lines.push("Clients can add and read archives, but not delete them".to_owned());
+    }
+    if address.ip().is_loopback() {
+        lines.push("Only this machine can reach it; --listen with another address opens it to the network".to_owned());
+    }
+    output::lines(&lines)?;
+    let shutdown = server.shutdown_handle();
+    let mut running = network.bridge.spawn(server.run());
+    let ended = network.bridge.wait(cancel.unless_cancelled(&mut running));
+    shutdown.shutdown();
+    match ended {
+        Some(Ok(Err(error))) => Err(cannot(error)),
+        _ => Ok(DONE),
+    }
+}
+
+fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network: &Network) -> Result<Shared, Failure> {
+    let destination = destination::resolve(config, name)?;
+    destination.require_whole()?;
+    if config.destination(name).is_none() {
+        return Err(Failure::usage(format!("{name:?} is not a destination of haul.toml"))
+            .hint(format!("add [destinations.NAME] with its address; `haul destination list` shows what there is")));
+    }
+    let store = network.connect(&destination)?;
+    if !Shared::can_stream(&store) {
+        return Err(Failure::usage(format!(
+            "{} needs an archive's sizes before its first byte, so a backup can't be streamed there",
+            store.label()
+        ))
+        .hint("share a directory, SFTP, S3 or another machine with Haul"));
+    }
+    let directory: Option<PathBuf> = match &destination.address {
+        Address::Local(directory) => Some(directory.clone()),
+        _ => None,
+    };
+    let on_event = Arc::new(|event: Event| say(&happened(&event)));
+    let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
+    Ok(Shared { name: name.to_owned(), store, directory, bridge, context, memory, append_only, on_event })
+}
+
+/// Nobody may be reading any more; sharing continues.
+fn say(line: &str) {
+    let _ = output::lines(&[line.to_owned()]);
+}
+
+fn happened(event: &Event) -> String {
+    match event {
+        Event::Arrived { name, size } => format!("Received {} ({})", text::sanitize(name), text::bytes(*size)),
+        Event::Failed { name, reason } => {
+            format!("Could not receive {}: {}", text::sanitize(name), text::sanitize(reason))
+        }
+        Event::Deleted { name } => format!("Deleted {}", text::sanitize(name)),
+        Event::Kept { name } => format!("Kept {}; a client asked to delete it", text::sanitize(name)),
+    }
+}

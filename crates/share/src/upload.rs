@@ -1,0 +1,272 @@
+//! One archive on its way from a network folder to its destination.
+//!
+//! A client waits for the answer to each write, and takes a server that is silent for half a minute for dead. So no
+//! write waits longer than [`PATIENCE`]: when the destination is slow, its bytes wait in memory instead, and only when
+//! that is full as well does a write fail.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use store::{
+    StoreError,
+    outbound::{Network, Outbound, Target},
+    store::Expected,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    Shared,
+    intake::{Intake, Refused, Step},
+};
+
+/// No call waits longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(9);
+/// So much may wait in memory before a write waits as well.
+const AHEAD: usize = 8 << 20;
+
+/// What the thread that sends is told.
+enum Order {
+    Step(Step),
+    Finish,
+}
+
+/// How it ended: bytes, or why not.
+pub(crate) type Ended = Result<u64, String>;
+
+/// An archive that grows.
+pub(crate) struct Upload {
+    intake: tokio::sync::Mutex<(Intake, Option<mpsc::Sender<Order>>)>,
+    queue: Arc<Queue>,
+    ended: watch::Receiver<Option<Ended>>,
+    failed: Mutex<Option<String>>,
+    length: std::sync::atomic::AtomicU64,
+    open: AtomicUsize,
+}
+
+/// Bytes that wait in memory.
+#[derive(Default)]
+struct Queue {
+    bytes: AtomicUsize,
+    room: Notify,
+}
+
+impl Queue {
+    fn add(&self, count: usize) {
+        self.bytes.fetch_add(count, Ordering::AcqRel);
+    }
+
+    fn remove(&self, count: usize) {
+        self.bytes.fetch_sub(count, Ordering::AcqRel);
+        self.room.notify_waiters();
+    }
+
+    /// Until less than `most` bytes wait.
+    async fn below(&self, most: usize) {
+        loop {
+            let room = self.room.notified();
+            if self.bytes.load(Ordering::Acquire) < most {
+                return;
+            }
+            room.await;
+        }
+    }
+}
+
+/// Why a write failed.
+pub(crate) enum Failed {
+    /// The destination is too slow, or away.
+    NoRoom,
+    /// It can't be written, or is not what belongs here.
+    Refused,
+}
+
+impl Upload {
+    /// Begins one called `name`.
+    pub(crate) fn begin(shared: &Arc<Shared>, name: &str) -> Arc<Self> {
+        let (orders, steps) = mpsc::channel();
+        let (tell, ended) = watch::channel(None);
+        let queue = Arc::new(Queue::default());
+        let upload = Arc::new(Self {
+            intake: tokio::sync::Mutex::new((Intake::default(), Some(orders))),
+            queue: Arc::clone(&queue),
+            ended,
+            failed: Mutex::default(),
+            length: 0.into(),
+            open: 0.into(),
+        });
+        let (shared, name) = (Arc::clone(shared), name.to_owned());
+        thread::spawn(move || {
+            let outcome = send(&shared, &name, &steps, &queue);
+            // Nobody waits any more for what is still on its way here.
+            drop(steps);
+            queue.bytes.store(0, Ordering::Release);
+            queue.room.notify_waiters();
+            let _ = tell.send(Some(outcome));
+        });
+        upload
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<Ended> {
+        self.ended.borrow().clone()
+    }
+
+    /// Why it can't succeed any more.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fail(&self, why: impl Into<String>) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.into());
+    }
+
+    /// Takes a write.
+    pub(crate) async fn write(&self, offset: u64, bytes: Bytes, most: usize) -> Result<(), Failed> {
+        if let Some(Err(why)) = self.outcome() {
+            self.fail(why);
+        }
+        if self.failure().is_some() {
+            return Err(Failed::Refused);
+        }
+        // As many as come while it waits wait in order.
+        let mut guard = self.intake.lock().await;
+        let _ = tokio::time::timeout(PATIENCE, self.queue.below(AHEAD)).await;
+        if self.queue.bytes.load(Ordering::Acquire) + bytes.len() > most {
+            self.fail(format!(
+                "the destination was too slow or away: {} MiB waited in memory, and no more may",
+                most >> 20
+            ));
+            guard.1 = None;
+            return Err(Failed::NoRoom);
+        }
+        let mut steps = Vec::new();
+        let taken = guard.0.write(offset, bytes, &mut steps);
+        self.length.store(guard.0.length(), Ordering::Release);
+        self.pass_on(&mut guard.1, steps);
+        taken.map_err(|refused: Refused| {
+            self.fail(refused.to_string());
+            guard.1 = None;
+            Failed::Refused
+        })
+    }
+
+    fn pass_on(&self, orders: &mut Option<mpsc::Sender<Order>>, steps: Vec<Step>) {
+        let Some(sender) = orders else { return };
+        for step in steps {
+            if let Step::Append(bytes) = &step {
+                self.queue.add(bytes.len());
+            }
+            if sender.send(Order::Step(step)).is_err() {
+                // It has failed, and says why.
+                *orders = None;
+                return;
+            }
+        }
+    }
+
+    /// One more handle leads here.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A handle is closed: whether it was the last.
+    pub(crate) fn closed(&self) -> bool {
+        self.open.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether nobody has it open.
+    pub(crate) fn is_left(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// Completes it if everything is there. `false`: it isn't.
+    pub(crate) async fn finish(&self) -> bool {
+        let mut guard = self.intake.lock().await;
+        let mut steps = Vec::new();
+        if guard.1.is_none() || guard.0.finish(&mut steps).is_err() {
+            return false;
+        }
+        self.pass_on(&mut guard.1, steps);
+        if let Some(sender) = guard.1.take() {
+            let _ = sender.send(Order::Finish);
+        }
+        true
+    }
+
+    /// Gives it up: nothing stays anywhere.
+    pub(crate) async fn abort(&self, why: &str) {
+        self.fail(why);
+        self.intake.lock().await.1 = None;
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or_else(|| Ok(0)),
+            Err(_) => Err("the upload ended unexpectedly".to_owned()),
+        }
+    }
+
+    /// Why it is not complete.
+    pub(crate) async fn lacks(&self) -> String {
+        let mut guard = self.intake.lock().await;
+        match (self.failure(), guard.0.finish(&mut Vec::new())) {
+            (Some(why), _) => why,
+            (None, Err(refused)) => refused.to_string(),
+            (None, Ok(())) => "it was given up".to_owned(),
+        }
+    }
+}
+
+/// Sends what comes, on a thread of its own.
+fn send(shared: &Shared, name: &str, orders: &mpsc::Receiver<Order>, queue: &Queue) -> Ended {
+    let plain = |error: &StoreError| error.to_string();
+    let target = match &shared.directory {
+        Some(directory) => Target::File(PathBuf::from(directory).join(name)),
+        None => Target::Remote { sink: Arc::clone(&shared.store) as _, name: name.to_owned(), context: None },
+    };
+    let network = Network { bridge: &shared.bridge, context: &shared.context };
+    let mut outbound = Outbound::prepare(vec![target], Some(network), false).map_err(|error| plain(&error))?;
+    if let Err(error) = outbound.begin(Expected::default()) {
+        outbound.abort();
+        return Err(plain(&error));
+    }
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Step(Step::Append(bytes)) => {
+                let appended = outbound.append(&bytes);
+                queue.remove(bytes.len());
+                if let Err(error) = appended {
+                    let failures = outbound.abort();
+                    return Err(failures.first().map_or_else(|| error.to_string(), plain));
+                }
+            }
+            Order::Step(Step::Late(range)) => outbound.late(range.start, range.end - range.start),
+            Order::Step(Step::Patch(offset, bytes)) => outbound.patch(offset, &bytes),
+            Order::Finish => {
+                let outcomes = outbound.finish();
+                return match outcomes.into_iter().next() {
+                    Some(outcome) => outcome.result.map(|arrived| arrived.length).map_err(|error| plain(&error)),
+                    None => Err("nothing was sent".to_owned()),
+                };
+            }
+        }
+    }
+    outbound.abort();
+    Err("it was given up".to_owned())
+}
