@@ -49,9 +49,14 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_dos() {
-        for (pattern, name) in
-            [("*", "a.tar"), ("*.tar", "a.tar"), ("?.tar", "a.tar"), ("<.tar", "a.b.tar"), ("a*", "a"), ("A\"tar", "a.tar")]
-        {
+        for (pattern, name) in [
+            ("*", "a.tar"),
+            ("*.tar", "a.tar"),
+            ("?.tar", "a.tar"),
+            ("<.tar", "a.b.tar"),
+            ("a*", "a"),
+            ("A\"tar", "a.tar"),
+        ] {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("*.tar", "a.zip"), ("?", "ab"), ("", "a"), ("a", "ab"), ("a*c", "ab")] {

@@ -154,10 +154,7 @@ fn what_has_left_is_not_changed() {
 #[test]
 fn what_is_no_backup_is_refused_at_its_first_block() {
     let (mut intake, mut sent) = (Intake::default(), Sent::default());
-    assert_eq!(
-        write(&mut intake, &mut sent, 0, &[b'x'; 4096]),
-        Err(Refused::NotABackup(NotABackup::NoHeader(0)))
-    );
+    assert_eq!(write(&mut intake, &mut sent, 0, &[b'x'; 4096]), Err(Refused::NotABackup(NotABackup::NoHeader(0))));
     // A tar archive without what Home Assistant reads first is complete for others.
     let (mut intake, mut sent) = (Intake::default(), Sent::default());
     let mut other = Vec::new();
@@ -166,10 +163,7 @@ fn what_is_no_backup_is_refused_at_its_first_block() {
     write(&mut intake, &mut sent, 0, &other).unwrap();
     assert_eq!(finish(&mut intake, &mut sent), Err(Refused::Incomplete(10_240)));
     // Nothing but zeros follows the end.
-    assert_eq!(
-        write(&mut intake, &mut sent, 10_240, b"x"),
-        Err(Refused::NotABackup(NotABackup::AfterEnd(10_240)))
-    );
+    assert_eq!(write(&mut intake, &mut sent, 10_240, b"x"), Err(Refused::NotABackup(NotABackup::AfterEnd(10_240))));
 }
 
 #[test]

@@ -34,8 +34,11 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
     };
     let server = Server::new(listen, &args.user, &password, folders).map_err(cannot)?;
     let address = network.bridge.wait(server.bind()).map_err(cannot)?;
-    let mut lines: Vec<String> =
-        args.destinations.iter().map(|name| format!("Sharing {name} as //{}/{name}, port {}", address.ip(), address.port())).collect();
+    let mut lines: Vec<String> = args
+        .destinations
+        .iter()
+        .map(|name| format!("Sharing {name} as //{}/{name}, port {}", address.ip(), address.port()))
+        .collect();
     if args.append_only {
         lines.push("Clients can add and read archives, but not delete them".to_owned());
     }

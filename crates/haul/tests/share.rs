@@ -1,0 +1,216 @@
+//! `haul share` beside a real client: Samba's smbclient.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{moto::Moto, wait};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn haul(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+    command.args(args).current_dir(home).env_clear().env("HOME", home).env("XDG_STATE_HOME", home.join("state"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A home with an archive that Haul made, and destinations.
+fn home(destinations: &str) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path();
+    fs::create_dir_all(path.join("config/.storage")).unwrap();
+    fs::write(path.join("config/.HA_VERSION"), "2026.11.0").unwrap();
+    fs::write(path.join("config/large.bin"), vec![7; 3 << 20]).unwrap();
+    fs::create_dir(path.join("nas")).unwrap();
+    fs::write(path.join("haul.toml"), destinations).unwrap();
+    fs::write(path.join("password"), PASSWORD).unwrap();
+    let made = haul(path, &["backup", "config", "--to", "a.tar", "--uncompressed"]).output().unwrap();
+    assert!(path.join("a.tar").exists(), "{}", String::from_utf8_lossy(&made.stderr));
+    home
+}
+
+struct Sharing {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    port: String,
+}
+
+impl Sharing {
+    fn start(home: &Path, more: &[&str]) -> Self {
+        let mut args = vec!["--config", "haul.toml", "share", "--user", "ha", "--password-file", "password"];
+        args.extend_from_slice(&["--listen", "127.0.0.1:0"]);
+        args.extend_from_slice(more);
+        let mut child = haul(home, &args).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        let port = first.trim().rsplit(' ').next().unwrap().to_owned();
+        let mut sharing = Self { child, lines, port };
+        while !sharing.line().starts_with("Only this machine can reach it") {}
+        sharing
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended");
+        line.trim_end().to_owned()
+    }
+
+    /// What smbclient says to a command.
+    fn smb(&self, home: &Path, share: &str, password: &str, command: &str) -> String {
+        let mut client = Command::new("smbclient");
+        client.args([&format!("//127.0.0.1/{share}"), "-p", &self.port, "-m", "SMB3", "-c", command]);
+        // Never in arguments.
+        client.env("USER", "ha").env("PASSWD", password).current_dir(home);
+        let output = client.args(["-U", "ha"]).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    fn does(&self, home: &Path, command: &str) -> String {
+        self.smb(home, "nas", PASSWORD, command)
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is in a directory, unfinished archives too.
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_archive_goes_in_and_comes_out_and_nothing_else_does() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    let said = sharing.does(path, "put a.tar; get a.tar back.tar; ls");
+    assert!(fs::read(path.join("back.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap(), "{said}");
+    assert!(fs::read(path.join("nas/a.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap());
+    assert!(sharing.line().starts_with("Received a.tar ("));
+    // It is an archive like any other.
+    assert!(haul(path, &["--config", "haul.toml", "verify", "nas/a.tar"]).output().unwrap().status.success());
+
+    // What is there is never changed, neither is anything else made.
+    for (command, answer) in [
+        ("put password a.tar", "ACCESS_DENIED"),
+        ("put a.tar other.txt", "NAME_INVALID"),
+        ("put a.tar .hidden.tar", "NAME_INVALID"),
+        ("mkdir folder", "ACCESS_DENIED"),
+        ("rename a.tar b.tar", "ACCESS_DENIED"),
+        ("get folder/a.tar x", "PATH_NOT_FOUND"),
+        ("get missing.tar x", "NAME_NOT_FOUND"),
+    ] {
+        let said = sharing.does(path, command);
+        assert!(said.contains(answer), "{command}: {said}");
+    }
+    assert_eq!(names(&path.join("nas")), ["a.tar"]);
+
+    let said = sharing.does(path, "del a.tar; ls");
+    assert!(!said.contains("a.tar"), "{said}");
+    assert_eq!(sharing.line(), "Deleted a.tar");
+    assert!(names(&path.join("nas")).is_empty());
+}
+
+#[test]
+fn what_is_not_complete_is_not_kept() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let whole = fs::read(path.join("a.tar")).unwrap();
+    fs::write(path.join("cut.tar"), &whole[..whole.len() - 11_000]).unwrap();
+    fs::write(path.join("text.tar"), "no archive").unwrap();
+    fs::write(path.join("noise.tar"), vec![b'x'; 100_000]).unwrap();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    // The program that writes hears of it at once where bytes can't be those of a backup, else when it closes the file.
+    let said = sharing.does(path, "put noise.tar");
+    assert!(said.contains("ACCESS_DENIED"), "{said}");
+    assert_eq!(
+        sharing.line(),
+        "Could not receive noise.tar: byte 0 should begin a member of a Home Assistant backup, and does not"
+    );
+    for name in ["cut.tar", "text.tar"] {
+        // A program that fails removes what it had begun, as Supervisor does.
+        sharing.does(path, &format!("put {name}; del {name}"));
+        let said = sharing.line();
+        assert!(said.starts_with(&format!("Could not receive {name}: ")), "{said}");
+    }
+    wait::until("nothing is left", || names(&path.join("nas")).is_empty());
+    sharing.does(path, "put a.tar");
+    assert!(sharing.line().starts_with("Received a.tar ("));
+}
+
+#[test]
+fn only_the_user_comes_in_and_nothing_is_removed_where_that_is_not_allowed() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n[destinations.other]\nurl = \"other\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas", "--append-only"]);
+    for (share, password, answer) in
+        [("nas", "wrong", "LOGON_FAILURE"), ("nas", "", "LOGON_FAILURE"), ("other", PASSWORD, "BAD_NETWORK_NAME")]
+    {
+        let said = sharing.smb(path, share, password, "ls");
+        assert!(said.contains(answer), "{share}: {said}");
+    }
+    sharing.does(path, "put a.tar");
+    assert!(sharing.line().starts_with("Received a.tar ("));
+    let said = sharing.does(path, "del a.tar");
+    assert!(said.contains("ACCESS_DENIED"), "{said}");
+    assert_eq!(sharing.line(), "Kept a.tar; a client asked to delete it");
+    assert_eq!(names(&path.join("nas")), ["a.tar"]);
+
+    kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
+    wait::until("it ends", || sharing.child.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn mistakes_are_told_before_anything_starts() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let share = |more: &[&str]| {
+        let args = [&["--config", "haul.toml", "share", "--user", "ha"], more].concat();
+        let output = haul(path, &args).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = share(&["nas", "--password-file", "missing"]);
+    assert!(code == Some(2) && said.contains("the password file missing can't be read"), "{said}");
+    let (code, said) = share(&["nas", "--password-file", "password", "--listen", "nonsense"]);
+    assert!(code == Some(2) && said.contains("\"nonsense\" is not an address"), "{said}");
+    let (code, said) = share(&["./config", "--password-file", "password"]);
+    assert!(code == Some(2) && said.contains("is not a destination of haul.toml"), "{said}");
+}
+
+#[test]
+fn a_bucket_is_a_folder_as_well() {
+    let Some(moto) = Moto::start(&["bucket"]).unwrap() else { return };
+    let home = home(&format!(
+        "[destinations.nas]\nurl = \"s3://bucket/home\"\nendpoint = \"{}\"\naccess_key_id = \"key\"\n\
+         secret_access_key_file = \"secret\"\nallow_http = true\n",
+        moto.url()
+    ));
+    let path = home.path();
+    fs::write(path.join("secret"), "secret").unwrap();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    let said = sharing.does(path, "put a.tar; get a.tar back.tar; ls");
+    assert!(sharing.line().starts_with("Received a.tar ("), "{said}");
+    assert!(fs::read(path.join("back.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap(), "{said}");
+    // Half of one leaves nothing behind.
+    let whole = fs::read(path.join("a.tar")).unwrap();
+    fs::write(path.join("cut.tar"), &whole[..whole.len() / 2]).unwrap();
+    sharing.does(path, "put cut.tar; del cut.tar");
+    assert!(sharing.line().starts_with("Could not receive cut.tar: "));
+    wait::until("no upload is left", || moto.unfinished("bucket").unwrap() == 0);
+}
