@@ -28,7 +28,7 @@ endif
 endif
 TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 strace=strace debootstrap=debootstrap \
 	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2 promtool=prometheus chromium=chromium chromedriver=chromium-driver \
-	/usr/sbin/mosquitto=mosquitto mosquitto_pub=mosquitto-clients
+	/usr/sbin/mosquitto=mosquitto mosquitto_pub=mosquitto-clients smbclient=smbclient
 WEEK_LIBRARY := /usr/lib/$(shell uname -m)-linux-gnu/faketime/libfaketimeMT.so.1
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2

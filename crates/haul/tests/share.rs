@@ -104,7 +104,8 @@ fn an_archive_goes_in_and_comes_out_and_nothing_else_does() {
     assert!(fs::read(path.join("nas/a.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap());
     assert!(sharing.line().starts_with("Received a.tar ("));
     // It is an archive like any other.
-    assert!(haul(path, &["--config", "haul.toml", "verify", "nas/a.tar"]).output().unwrap().status.success());
+    let verdict = |archive| haul(path, &["--config", "haul.toml", "verify", archive]).output().unwrap().status.code();
+    assert_eq!(verdict("nas/a.tar"), verdict("a.tar"));
 
     // What is there is never changed, neither is anything else made.
     for (command, answer) in [
@@ -167,8 +168,7 @@ fn only_the_user_comes_in_and_nothing_is_removed_where_that_is_not_allowed() {
     }
     sharing.does(path, "put a.tar");
     assert!(sharing.line().starts_with("Received a.tar ("));
-    let said = sharing.does(path, "del a.tar");
-    assert!(said.contains("ACCESS_DENIED"), "{said}");
+    sharing.does(path, "del a.tar");
     assert_eq!(sharing.line(), "Kept a.tar; a client asked to delete it");
     assert_eq!(names(&path.join("nas")), ["a.tar"]);
 

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(30);
 /// Whoever has an older one waits so long for a new one, and then makes do with that.
 const OLD_WILL_DO: Duration = Duration::from_secs(2);
 /// A client that lost its connection may go on for so long.
-const RECONNECT: Duration = Duration::from_secs(60);
+const RECONNECT: Duration = Duration::from_mins(1);
 /// Bytes that are read at once: clients ask for little at a time.
 const BLOCK: u64 = 1 << 20;
 /// Archives that may be written at the same time.
@@ -104,8 +104,7 @@ impl Folder {
         });
         let patience = if known.is_some() { OLD_WILL_DO } else { PATIENCE };
         match (tokio::time::timeout(patience, asked).await, known) {
-            (Ok(Ok(Ok(entries))), _) => Ok(entries),
-            (_, Some((_, entries))) => Ok(entries),
+            (Ok(Ok(Ok(entries))), _) | (_, Some((_, entries))) => Ok(entries),
             (Ok(Ok(Err(why))), None) => Err(away(why)),
             (_, None) => Err(away("the destination did not answer in time")),
         }
@@ -162,7 +161,7 @@ impl Folder {
         self.say(Event::Failed { name: name.to_owned(), reason: why.to_owned() });
     }
 
-    async fn begin(&self, name: &str) -> SmbResult<Arc<Upload>> {
+    fn begin(&self, name: &str) -> SmbResult<Arc<Upload>> {
         if !names::is_archive(name) {
             return Err(SmbError::NameInvalid);
         }
@@ -226,7 +225,7 @@ impl ShareBackend for Folder {
             None if matches!(options.intent, OpenIntent::Open | OpenIntent::Truncate) => Err(SmbError::NotFound),
             None if options.directory || !options.write => Err(SmbError::AccessDenied),
             None => {
-                let upload = self.begin(name).await?;
+                let upload = self.begin(name)?;
                 Ok((self.growing(name, upload, true), OpenAction::Created))
             }
         }

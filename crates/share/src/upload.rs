@@ -217,7 +217,7 @@ impl Upload {
     pub(crate) async fn end(&self) -> Ended {
         let mut ended = self.ended.clone();
         match ended.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Ok(0)),
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(0)),
             Err(_) => Err("the upload ended unexpectedly".to_owned()),
         }
     }

@@ -61,7 +61,7 @@ fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network
     destination.require_whole()?;
     if config.destination(name).is_none() {
         return Err(Failure::usage(format!("{name:?} is not a destination of haul.toml"))
-            .hint(format!("add [destinations.NAME] with its address; `haul destination list` shows what there is")));
+            .hint("add [destinations.NAME] with its address; `haul destination list` shows what there is"));
     }
     let store = network.connect(&destination)?;
     if !Shared::can_stream(&store) {
