@@ -106,7 +106,7 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             }
             remove(facts, outcome, now);
         }
-        Task::Delete { copy } => {
+        Task::Delete { copy, .. } => {
             events.push(event(task, outcome, now, "delete"));
             let facts = known.destinations.entry(copy.destination.clone()).or_default();
             if matches!(outcome.found, Found::Removed(_)) {

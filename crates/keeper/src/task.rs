@@ -78,6 +78,9 @@ pub enum Task {
     Delete {
         /// The copy.
         copy: Location,
+        /// Also if it is the only one.
+        #[serde(default)]
+        even_only: bool,
     },
 }
 
@@ -169,7 +172,7 @@ impl Task {
             | Self::Rehearse { copy, .. }
             | Self::Restore(Restore { copy, .. })
             | Self::Pin { copy, .. }
-            | Self::Delete { copy } => Some(&copy.destination),
+            | Self::Delete { copy, .. } => Some(&copy.destination),
         }
     }
 
@@ -192,7 +195,7 @@ impl Task {
             | Self::Rehearse { copy, .. }
             | Self::Restore(Restore { copy, .. })
             | Self::Pin { copy, .. }
-            | Self::Delete { copy } => Some(&copy.name),
+            | Self::Delete { copy, .. } => Some(&copy.name),
             Self::Backup { .. } | Self::Look { .. } | Self::Remove { .. } | Self::Migrate(_) => None,
         }
     }
@@ -204,7 +207,7 @@ impl Task {
         if let (Self::Restore(restore), task) | (task, Self::Restore(restore)) = (self, other) {
             return match task {
                 Self::Remove { destination, .. } => *destination == restore.copy.destination,
-                Self::Delete { copy } => copy.destination == restore.copy.destination,
+                Self::Delete { copy, .. } => copy.destination == restore.copy.destination,
                 Self::Backup { .. } | Self::Migrate(_) => restore.replace,
                 Self::Restore(other) => other.into == restore.into,
                 _ => false,

@@ -85,7 +85,7 @@ impl Worker {
             Task::Look { destination } => copies::look(&doing, destination),
             Task::Copy { job, from, to, size, .. } => copies::copy(&doing, job, from, (to, *size)),
             Task::Remove { destination, removals, .. } => copies::remove(&doing, destination, removals),
-            Task::Delete { copy } => copies::delete(&doing, copy),
+            Task::Delete { copy, .. } => copies::delete(&doing, copy),
             Task::Verify { job, copy } => copies::verify(&doing, job.as_deref(), copy),
             Task::Rehearse { job, copy } => doing.job(job).and_then(|job| rehearsing::rehearse(&doing, job, copy)),
             Task::Restore(wanted) => {

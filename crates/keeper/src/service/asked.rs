@@ -115,17 +115,30 @@ impl State {
         }
         let facts = self.known.destinations.get(destination)?;
         let is_sure = facts.listed.is_some() && facts.away.is_none() && !facts.stale;
-        (is_sure && !facts.copies.contains(name)).then(|| "it is no longer there".to_owned())
+        if is_sure && !facts.copies.contains(name) {
+            return Some("it is no longer there".to_owned());
+        }
+        // The other copies may have gone since it was asked for.
+        if let Task::Delete { copy, even_only: false } = task {
+            let at = self.asked().position(|asked| asked == task).unwrap_or_default();
+            return self.is_only(copy, &self.asked[..at]).then(|| "it is the only copy of this backup now".to_owned());
+        }
+        None
     }
 
     fn drop_asked(&mut self, now: Timestamp, why: impl Fn(&Self, &Task) -> Option<String>) {
-        let gone: Vec<Event> = self.asked().filter_map(|task| Some(undone(task, &why(self, task)?, now))).collect();
+        let mut gone = Vec::new();
+        let mut stay = Vec::new();
+        for asked in &self.asked {
+            match why(self, &asked.task) {
+                Some(why) => gone.push(undone(&asked.task, &why, now)),
+                None => stay.push(asked.clone()),
+            }
+        }
         if gone.is_empty() {
             return;
         }
-        let mut asked = std::mem::take(&mut self.asked);
-        asked.retain(|asked| why(self, &asked.task).is_none());
-        self.asked = asked;
+        self.asked = stay;
         let written = self.catalog.at_once(|| {
             gone.iter().try_for_each(|event| self.catalog.add_event(event).map(drop))?;
             self.catalog.put_asked(&self.asked)

@@ -8,7 +8,7 @@ use crate::{
     facts::Copy,
     job::Job,
     status::Failure,
-    task::{Location, Migrate, Restore, Task},
+    task::{Asked, Location, Migrate, Restore, Task},
 };
 
 /// What somebody wants.
@@ -171,13 +171,13 @@ impl State {
                 if known.item.pinned {
                     return no(format!("{} is protected from removal", copy.name), "allow its removal first");
                 }
-                if !even_only && self.is_only(&copy) {
+                if !even_only && self.is_only(&copy, &self.asked) {
                     return no(
                         format!("{} is the only copy of this backup", copy.name),
                         "say that you want to delete the only copy",
                     );
                 }
-                Task::Delete { copy }
+                Task::Delete { copy, even_only }
             }
             Order::AgreeToRemovals { destination } => {
                 let Some(facts) = self.known.destinations.get_mut(&destination) else {
@@ -237,8 +237,8 @@ impl State {
         })
     }
 
-    /// Whether no other sound copy of this archive is known.
-    fn is_only(&self, location: &Location) -> bool {
+    /// Whether no other sound copy of this archive is known, and will be once what was asked for before is done.
+    pub(super) fn is_only(&self, location: &Location, before: &[Asked]) -> bool {
         let Ok(copy) = self.copy(location) else { return false };
         let archive = copy.archive();
         let mut others =
@@ -247,9 +247,10 @@ impl State {
             });
         // What is about to go is no other copy.
         let is_going = |destination: &str, name: &str| {
-            let tasks = self.running.values().map(|running| &running.task).chain(self.asked());
+            let tasks =
+                self.running.values().map(|running| &running.task).chain(before.iter().map(|asked| &asked.task));
             tasks.into_iter().any(|task| match task {
-                Task::Delete { copy } => copy.destination == destination && copy.name == name,
+                Task::Delete { copy, .. } => copy.destination == destination && copy.name == name,
                 Task::Remove { destination: at, removals, .. } => {
                     at == destination && removals.iter().any(|removal| removal.name == name)
                 }

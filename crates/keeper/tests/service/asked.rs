@@ -285,3 +285,33 @@ fn a_catalog_of_the_third_schema_is_taken_over() {
     let verdict = world.well(&world.running[0].task.clone());
     assert!(matches!(verdict.found, Found::Verified(_)));
 }
+
+#[test]
+fn a_deletion_that_was_cut_off_leaves_what_is_the_only_copy_by_then() {
+    for even_only in [false, true] {
+        let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
+        let mut world = place.start();
+        world.settle();
+        let copy = first(&world, "nas");
+        world.service.order(Order::Delete { copy: copy.clone(), even_only }, world.now).unwrap();
+        assert_eq!(world.step(), [TaskKind::Remove]);
+        let mut world = place.again(world);
+        // Somebody removes the other one meanwhile.
+        world.held.get_mut("off").unwrap().clear();
+        world.service.order(Order::Sync, world.now).unwrap();
+        while world.step().contains(&TaskKind::Look) || !world.running.is_empty() {
+            let next = world.running.first().unwrap().task.kind();
+            if next == TaskKind::Remove {
+                break;
+            }
+            // What is off is known first.
+            let at = world.running.iter().position(|one| one.task.destination() == Some("off")).unwrap_or_default();
+            world.running.swap(0, at);
+            world.end(next, World::well);
+        }
+        let begun = world.running.iter().any(|one| matches!(one.task, Task::Delete { .. }));
+        assert_eq!(begun, even_only);
+        let told = format!("{} at nas was not deleted: it is the only copy of this backup now", copy.name);
+        assert_eq!(events(&world, "delete"), if even_only { Vec::new() } else { vec![told] });
+    }
+}

@@ -192,7 +192,7 @@ fn the_only_copy_is_not_deleted_by_mistake() {
     world.service.order(delete("nas", false), world.now).unwrap();
     world.step();
     let task = world.running.remove(0);
-    assert_eq!(task.task, Task::Delete { copy: at("nas") });
+    assert_eq!(task.task, Task::Delete { copy: at("nas"), even_only: false });
     world.held.get_mut("nas").unwrap().clear();
     world.service.finish(task.id, &Outcome::done("gone", Found::Removed(vec![name.to_string()])), world.now);
     let refused = world.service.order(delete("off", false), world.now).unwrap_err();

@@ -73,7 +73,7 @@ fn what_it_reads_stays_while_it_reads() {
     for (task, excludes) in [
         (remove("nas"), true),
         (remove("off"), false),
-        (Task::Delete { copy: at("nas") }, true),
+        (Task::Delete { copy: at("nas"), even_only: false }, true),
         (Task::Verify { job: None, copy: at("nas") }, false),
         (Task::Look { destination: "nas".to_owned() }, false),
         (Task::Restore(Restore { into: "/other".to_owned(), ..restore("a.tar") }), false),

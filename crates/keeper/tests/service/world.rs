@@ -170,6 +170,10 @@ impl World {
                 }
                 Outcome::done("pinned", Found::Pinned(*pinned))
             }
+            Task::Delete { copy, .. } => {
+                self.held.get_mut(&copy.destination).unwrap().retain(|item| copy.name != *item.name);
+                Outcome::done("removed", Found::Removed(vec![copy.name.clone()]))
+            }
             other => panic!("{other:?}"),
         }
     }
