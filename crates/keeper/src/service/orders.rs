@@ -160,7 +160,9 @@ impl State {
                 let is_away = self.reachable(&copy).is_err();
                 let task = Task::Pin { copy, pinned };
                 self.forget_pins_like(&task);
-                if is_so && is_away {
+                // What runs may yet make it otherwise.
+                let is_contradicted = self.asked().any(|asked| asked.pins_the_same(&task) && *asked != task);
+                if is_so && is_away && !is_contradicted {
                     return Ok(());
                 }
                 task

@@ -315,3 +315,35 @@ fn a_deletion_that_was_cut_off_leaves_what_is_the_only_copy_by_then() {
         assert_eq!(events(&world, "delete"), if even_only { Vec::new() } else { vec![told] });
     }
 }
+
+#[test]
+fn what_is_protected_again_while_its_release_hangs_stays_protected() {
+    let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
+    let mut world = place.start();
+    world.settle();
+    let copy = first(&world, "off");
+    let pin = |pinned| Order::Pin { copy: copy.clone(), pinned };
+    world.service.order(pin(true), world.now).unwrap();
+    world.settle();
+    world.service.order(pin(false), world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::Pin]);
+    world.service.order(Order::BackUp { job: "home".to_owned() }, world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::Backup]);
+    world.end(TaskKind::Backup, |world, task| {
+        let mut outcome = world.well(task);
+        if let Found::Made { copies, .. } = &mut outcome.found {
+            copies
+                .iter_mut()
+                .filter(|(name, _)| name == "off")
+                .for_each(|(_, copy)| *copy = Err(away().failure().unwrap()));
+        }
+        outcome
+    });
+    world.service.order(pin(true), world.now).unwrap();
+    world.end(TaskKind::Pin, |_, _| away());
+    for _ in 0..3 {
+        world.later(Duration::from_hours(2));
+        world.settle();
+    }
+    assert!(world.held["off"].iter().any(|item| item.pinned));
+}
