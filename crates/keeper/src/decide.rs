@@ -306,6 +306,9 @@ impl Deciding<'_> {
     fn looks(&mut self, active: &[&Job]) {
         let mut names: Vec<&str> =
             active.iter().flat_map(|job| &job.destinations).map(|target| target.destination.as_str()).collect();
+        // What somebody asked for may wait for a look, whether the job is paused or not.
+        let asked = self.facts.asked.iter().filter_map(|asked| asked.task.destination());
+        names.extend(asked.filter(|name| self.facts.known.destinations.contains_key(*name)));
         names.sort_unstable();
         names.dedup();
         for name in names {

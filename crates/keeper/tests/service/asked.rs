@@ -347,3 +347,16 @@ fn what_is_protected_again_while_its_release_hangs_stays_protected() {
     }
     assert!(world.held["off"].iter().any(|item| item.pinned));
 }
+
+#[test]
+fn what_waits_for_the_destination_of_a_paused_job_is_done_when_that_is_back() {
+    let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
+    let mut world = with_one_away(&mut place);
+    let copy = first(&world, "off");
+    world.service.order(Order::Pin { copy, pinned: true }, world.now).unwrap();
+    place.jobs[0].paused = true;
+    let mut world = place.again(world);
+    come_back(&mut world);
+    world.settle();
+    assert!(world.held["off"][0].pinned);
+}
