@@ -619,7 +619,14 @@ impl State {
             _ => outcome.clone(),
         };
         if !matches!(task, Task::Backup { .. }) && learn::touched(&task, outcome).iter().any(|name| !is_same(name)) {
-            let written = self.catalog.drop_run(id);
+            // What was asked for was done at that other place, or can't be any more.
+            let is_asked = self.end_asked(&task, outcome);
+            let written = self.catalog.at_once(|| {
+                if is_asked {
+                    self.catalog.put_asked(&self.asked)?;
+                }
+                self.catalog.drop_run(id)
+            });
             return self.note_writing(written);
         }
         let before: BTreeMap<String, Copies> = learn::touched(&task, outcome)

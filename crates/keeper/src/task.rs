@@ -91,6 +91,9 @@ pub struct Asked {
     pub task: Task,
     /// How often it was begun.
     pub tries: u32,
+    /// What its destination meant when it was asked for: address and identity.
+    #[serde(default)]
+    pub place: Option<(String, String)>,
     /// Since the program began.
     #[serde(skip)]
     pub is_new: bool,

@@ -29,11 +29,13 @@ impl State {
 
     /// Puts a task in line.
     pub(super) fn ask(&mut self, task: Task) {
-        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.task == task) {
+        let place = task.destination().and_then(|name| self.settings.identity(name));
+        let place = place.map(|(address, identity)| (address.to_owned(), identity.to_owned()));
+        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.task == task && asked.place == place) {
             asked.is_new = true;
             return;
         }
-        self.asked.push(Asked { task, tries: 0, is_new: true });
+        self.asked.push(Asked { task, tries: 0, place, is_new: true });
         self.keep_asked();
     }
 
@@ -91,7 +93,7 @@ impl State {
     /// A restore or a move that never began has lost what was typed for it, and whoever waited for it.
     pub(super) fn forget_what_is_never_begun_again(&mut self, now: Timestamp) {
         let is_never = |task: &Task| matches!(task, Task::Restore(_) | Task::Migrate(_));
-        self.drop_asked(now, |_, task| is_never(task).then(|| "Haul was stopped before it began".to_owned()));
+        self.drop_asked(now, |_, asked| is_never(&asked.task).then(|| "Haul was stopped before it began".to_owned()));
     }
 
     /// Forgets what can't be done any more, and says so.
@@ -102,7 +104,7 @@ impl State {
         }
     }
 
-    fn why_obsolete(&self, task: &Task) -> Option<String> {
+    fn why_obsolete(&self, Asked { task, place, .. }: &Asked) -> Option<String> {
         if matches!(task, Task::Restore(_) | Task::Migrate(_)) || self.is_running(task) {
             return None;
         }
@@ -112,6 +114,12 @@ impl State {
         let (destination, name) = task.destination().zip(task.archive())?;
         if !self.settings.destinations.contains_key(destination) {
             return Some(format!("there is no destination {destination:?} any more"));
+        }
+        let is_there = |(address, identity): &(String, String)| {
+            self.settings.identity(destination) == Some((address.as_str(), identity.as_str()))
+        };
+        if !place.as_ref().is_none_or(is_there) {
+            return Some(format!("{destination:?} is another place now"));
         }
         let facts = self.known.destinations.get(destination)?;
         let is_sure = facts.listed.is_some() && facts.away.is_none() && !facts.stale;
@@ -126,11 +134,11 @@ impl State {
         None
     }
 
-    fn drop_asked(&mut self, now: Timestamp, why: impl Fn(&Self, &Task) -> Option<String>) {
+    fn drop_asked(&mut self, now: Timestamp, why: impl Fn(&Self, &Asked) -> Option<String>) {
         let mut gone = Vec::new();
         let mut stay = Vec::new();
         for asked in &self.asked {
-            match why(self, &asked.task) {
+            match why(self, asked) {
                 Some(why) => gone.push(undone(&asked.task, &why, now)),
                 None => stay.push(asked.clone()),
             }

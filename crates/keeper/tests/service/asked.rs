@@ -360,3 +360,33 @@ fn what_waits_for_the_destination_of_a_paused_job_is_done_when_that_is_back() {
     world.settle();
     assert!(world.held["off"][0].pinned);
 }
+
+#[test]
+fn what_was_asked_of_one_place_is_not_done_at_another_that_has_its_name() {
+    for is_running in [false, true] {
+        let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
+        let mut world = place.start();
+        world.settle();
+        let copy = first(&world, "nas");
+        if !is_running {
+            world.service.order(Order::Sync, world.now).unwrap();
+            world.step();
+        }
+        world.service.order(Order::Delete { copy: copy.clone(), even_only: false }, world.now).unwrap();
+        assert_eq!(world.step().contains(&TaskKind::Remove), is_running);
+        let mut moved = settings(place.jobs.clone());
+        moved.destinations.insert("nas".to_owned(), "/elsewhere".to_owned());
+        world.service.configure(moved.clone());
+        if is_running {
+            // It was done, where it was asked for.
+            world.end(TaskKind::Remove, |_, _| Outcome::done("", Found::Removed(vec![copy.name.clone()])));
+        }
+        world.settle();
+        let mut world = place.again(world);
+        world.service.configure(moved);
+        world.settle();
+        assert!(world.held["nas"].iter().any(|item| copy.name == *item.name));
+        let told = format!("{} at nas was not deleted: \"nas\" is another place now", copy.name);
+        assert_eq!(events(&world, "delete"), if is_running { Vec::new() } else { vec![told] });
+    }
+}
