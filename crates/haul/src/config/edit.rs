@@ -18,7 +18,10 @@ const FLAGS: &[&str] = &["must_be_mounted"];
 
 /// The file while it is changed.
 pub(crate) struct Draft {
+    /// As it was given: what it says is relative to this, as for whoever reads the file.
     path: PathBuf,
+    /// The file itself, where the path leads.
+    file: PathBuf,
     before: Option<String>,
     document: DocumentMut,
     config: Config,
@@ -27,12 +30,13 @@ pub(crate) struct Draft {
 impl Draft {
     /// What is there now. A file that does not exist is empty.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        // The file itself: a link to it stays a link.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let before = match fs::read_to_string(&path) {
+        // A link to it stays a link.
+        let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = path.to_owned();
+        let before = match fs::read_to_string(&file) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unusable(&path, "read", &error)),
+            Err(error) => return Err(unusable(&file, "read", &error)),
         };
         let text = before.as_deref().unwrap_or_default();
         // Said with line and advice by the parser that everybody knows.
@@ -40,7 +44,7 @@ impl Draft {
         let document = text
             .parse::<DocumentMut>()
             .map_err(|error| Failure::new(FAILED, format!("can't change {}: {}", path.display(), error.message())))?;
-        Ok(Self { path, before, document, config })
+        Ok(Self { path, file, before, document, config })
     }
 
     /// What it said before it was changed.
@@ -281,8 +285,8 @@ impl Draft {
         }
         let config = Config::of(&self.path, text)?;
         let text = config.text().unwrap_or_default();
-        let is_written = replace(&self.path, self.before.as_deref(), text.as_bytes())
-            .map_err(|error| unusable(&self.path, "write", &error))?;
+        let is_written = replace(&self.file, self.before.as_deref(), text.as_bytes())
+            .map_err(|error| unusable(&self.file, "write", &error))?;
         if !is_written {
             let message =
                 format!("{} was changed by somebody else meanwhile; nothing was written", self.path.display());
@@ -446,6 +450,25 @@ mod tests {
         draft.save().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else stays");
+    }
+
+    #[test]
+    fn paths_are_relative_to_a_link_as_for_whoever_reads_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let [etc, conf] = ["etc", "conf"].map(|name| directory.path().join(name));
+        [&etc, &conf].map(|path| fs::create_dir(path).unwrap());
+        let (link, target) = (etc.join("haul.toml"), conf.join("haul.toml"));
+        fs::write(&target, TEXT.replace("/nas", "nas")).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let mut draft = Draft::open(&link).unwrap();
+        assert_eq!(draft.directory(), etc);
+        draft.pause("home", true).unwrap();
+        let saved = draft.save().unwrap();
+        let address = |config: &Config| config.destination("nas").unwrap().address.to_string();
+        assert_eq!(address(&saved), address(&Config::of(&link, fs::read_to_string(&target).unwrap()).unwrap()));
+        assert_eq!(address(&saved), etc.join("nas").display().to_string());
+        assert_eq!(saved.path().unwrap(), link);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && saved.jobs()[0].paused);
     }
 
     #[test]
