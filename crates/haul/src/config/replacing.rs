@@ -45,7 +45,12 @@ pub(super) fn replace(path: &Path, before: Option<&str>, content: &[u8]) -> io::
         let _ = fs::remove_file(&fresh);
     }
     match done? {
-        Published::Ours => Ok(true),
+        Published::Ours => {
+            // What only the earlier file names may be removed now: no power cut may bring that one back. Not every file
+            // system can do that.
+            let _ = fs::File::open(directory).and_then(|directory| directory.sync_all());
+            Ok(true)
+        }
         Published::Refused => Ok(false),
         Published::Stranded(at) => {
             let at = engine::shown(at.as_os_str().as_encoded_bytes());
