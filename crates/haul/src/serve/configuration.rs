@@ -73,10 +73,12 @@ impl Configuration {
         }
         let text = text.cloned();
         let loaded = found.and_then(|text| loaded(path, text));
-        let is_half = match &loaded {
-            Ok(new) => lacks(new, &self.worker.config()),
-            Err(_) => text.as_deref().is_none_or(|text| text.trim().is_empty()),
-        };
+        // What settled once is only looked at again because of what was answered late.
+        let is_half = text != read.text
+            && match &loaded {
+                Ok(new) => lacks(new, &self.worker.config()),
+                Err(_) => text.as_deref().is_none_or(|text| text.trim().is_empty()),
+            };
         if is_half {
             let since = read.unsettled.as_ref().filter(|(before, _)| *before == text).map(|(_, since)| *since);
             // A clock that was put back begins anew.
