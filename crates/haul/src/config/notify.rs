@@ -195,6 +195,11 @@ impl File<'_> {
             let message = "smtp with a user needs password_file, and password_file needs a user in smtp";
             return Err(self.wrong(smtp_at, message).hint("for example: smtp = \"smtps://me@mail.example.net\""));
         }
+        if smtp.query().is_some() || smtp.fragment().is_some() || !matches!(smtp.path(), "" | "/") {
+            return Err(self
+                .wrong(smtp_at, "smtp: nothing may follow the host and port of a mail server")
+                .hint("for example: smtp = \"smtps://me%40example.net@mail.example.net\""));
+        }
         let host = smtp.host_str().unwrap_or_default().to_owned();
         let to = table.get("email").map(|value| self.several("email", value)).transpose()?.unwrap_or_default();
         let to = to

@@ -309,12 +309,14 @@ impl<'a> Entry<'a> {
     fn secrets_stay(&self, draft: &Draft, settings: &Texts, secrets: &[(&str, Secret)]) -> Option<Invalid> {
         let host = |texts: &Texts| {
             let address = texts.iter().find(|(key, _)| ADDRESSES.contains(&key.as_str()));
-            address.and_then(|(_, texts)| texts.first()).map(|address| receiver(address, None))
+            address.and_then(|(_, texts)| texts.first()).and_then(|address| receiver(address, None))
         };
         let (key, _) = secrets.iter().find(|(_, secret)| matches!(secret, Secret::Kept(_)))?;
         let (id, _) = SECRETS.iter().find(|(_, known)| known == key)?;
         let hint = "enter it again if it is to be sent there";
-        (host(&self.before(draft)) != host(settings)).then(|| invalid(id, "this was kept for another host", Some(hint)))
+        let before = host(&self.before(draft));
+        (before.is_none() || before != host(settings))
+            .then(|| invalid(id, "this was kept for another host", Some(hint)))
     }
 
     /// Writes it into the draft. Returns the paths of secrets that are of no more use.
@@ -610,6 +612,29 @@ mod tests {
         set(&mut draft, "me", &settings, &mut Written::default()).unwrap();
         draft.save().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_secret_goes_only_where_it_was_kept_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haul.toml");
+        let text = "[notify.n]\nntfy = \"https://n.example/t\"\ntoken_file = \"mine\"\n[notify.m]\nemail = \
+                    \"a@b.example\"\nsmtp = \"smtps://u@m.example\"\npassword_file = \"mine\"\n";
+        std::fs::write(&path, text).unwrap();
+        let draft = Draft::open(&path).unwrap();
+        let wrong = |name: &str, kind: &str, fields: &[(&str, &str)]| {
+            let way = Filled { keeps: Some(name.to_owned()), ..filled(kind, fields) };
+            mistakes(&draft, &ChannelSettings { way, ..ChannelSettings::default() })
+        };
+        assert_eq!(wrong("n", "ntfy", &[("ntfy", "https://n.example:443/another")]), []);
+        let mail = |server| wrong("m", "email", &[("email", "a@b.example"), ("smtp", server), ("user", "u")]);
+        assert_eq!(mail("smtps://m.example"), []);
+        for between in [r"\@", "?@", "#@", "/@"] {
+            let fields = wrong("n", "ntfy", &[("ntfy", &format!("https://evil.example{between}n.example/t"))]);
+            assert_eq!(fields.first().and_then(|wrong| wrong.field.as_deref()), Some("token"), "{between}");
+            assert!(!mail(&format!("smtps://evil.example{between}m.example")).is_empty(), "{between}");
+        }
+        assert_eq!(mail("smtps://m.example/inbox")[0].field.as_deref(), Some("smtp"));
     }
 
     #[test]

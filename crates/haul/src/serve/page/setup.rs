@@ -16,6 +16,7 @@ use store::{
     machine,
     retry::RetryPolicy,
 };
+use url::Url;
 use web::backend::{
     Choices, Encryption, Established, Filled, FoundDirectory, Invalid, JobSettings, Keep, Policy, SetUp,
 };
@@ -302,8 +303,8 @@ fn secrets_stay(
 ) -> Result<(), Invalid> {
     let Some(known) = location.keeps.as_ref().and_then(|name| config.destination(name)) else { return Ok(()) };
     let said = |key: &str| settings.iter().find(|(known, _)| known == key).map(|(_, text)| text.as_str());
-    let is_same = receiver(&known.address.to_string(), known.options.get("endpoint"))
-        == receiver(said("url").unwrap_or_default(), said("endpoint"));
+    let before = receiver(&known.address.to_string(), known.options.get("endpoint"));
+    let is_same = before.is_some() && before == receiver(said("url").unwrap_or_default(), said("endpoint"));
     let kept = known
         .options
         .keys()
@@ -317,13 +318,15 @@ fn secrets_stay(
     }
 }
 
-/// Who gets what is sent to log in: of a bucket the endpoint, else the provider.
-pub(super) fn receiver(url: &str, endpoint: Option<&str>) -> String {
-    let url = endpoint.unwrap_or(url);
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    if endpoint.is_none() && scheme == "s3" { scheme.to_owned() } else { format!("{scheme}://{host}") }
+/// Who gets what is sent to log in: of a bucket the endpoint, else the provider. It is read as the one that connects reads
+/// it. Nothing: that is no address, and not the same as any other.
+pub(super) fn receiver(url: &str, endpoint: Option<&str>) -> Option<(String, Option<String>, Option<u16>)> {
+    let url = Url::parse(endpoint.unwrap_or(url)).ok()?;
+    if endpoint.is_none() && url.scheme() == "s3" {
+        return Some((url.scheme().to_owned(), None, None));
+    }
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    Some((url.scheme().to_owned(), Some(host.to_owned()), url.port_or_known_default()))
 }
 
 /// A location as a destination, with its secrets in files for now.
@@ -638,5 +641,23 @@ mod tests {
         }
         forget_tried(state.path());
         assert!(!at("trying-00ff").exists() && at("rehearse/password").exists());
+    }
+
+    #[test]
+    fn whoever_gets_a_secret_is_read_as_it_is_connected_to() {
+        let kept = receiver("s3://b/x", Some("https://m.example"));
+        assert!(kept.is_some() && kept == receiver("s3://other", Some("https://M.example:443/")));
+        for other in [
+            r"https://evil.example\@m.example",
+            "https://evil.example?@m.example",
+            "https://evil.example#@m.example",
+            "http://m.example",
+            "https://m.example:9000",
+            "m.example",
+        ] {
+            assert_ne!(receiver("s3://b/x", Some(other)), kept, "{other}");
+        }
+        assert_eq!(receiver("m.example", None), None);
+        assert!(receiver("s3://b", None).is_some() && receiver("s3://b", None) == receiver("s3://c/d", None));
     }
 }
