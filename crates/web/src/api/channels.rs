@@ -16,7 +16,7 @@ use super::{
     settings::{Tried, change, refused},
 };
 use crate::{
-    backend::{Change, ChannelSettings, Filled, What},
+    backend::{Change, ChannelSettings, ConfiguredChannel, Filled, What},
     refusal::Refusal,
     shared::{Asked, Shared, permit_commands},
 };
@@ -65,7 +65,9 @@ async fn wanted(
 ) -> Result<(ChannelSettings, bool, Option<String>), Refusal> {
     let ChannelWanted { version, kind, fields, on, jobs, after } = body(asked)?;
     permit_commands(asked, kind == ChannelSettings::COMMAND)?;
-    let is_known = shared.configured().await?.channels.iter().any(|known| known.name == name);
+    let before = shared.configured().await?.channels.into_iter().find(|known| known.name == name);
+    permit_commands(asked, before.as_ref().is_some_and(ConfiguredChannel::is_command))?;
+    let is_known = before.is_some();
     let way = filled(kind, fields, is_known.then(|| name.to_owned()));
     Ok((ChannelSettings { way, on, jobs, after }, !is_known, version))
 }
@@ -87,10 +89,13 @@ pub(super) async fn put(State(shared): Service, Path(name): Path<String>, asked:
 /// Removes a channel: nobody is told by it any more
 #[utoipa::path(delete, path = "/api/v1/channels/{name}", tag = "settings", operation_id = "remove_channel",
     responses((status = 204)), params(("name" = String, Path)))]
-pub(super) async fn remove(State(shared): Service, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
-    if shared.configured().await?.channels.iter().all(|known| known.name != name) {
-        return Err(Refusal::not_found("channel"));
-    }
+pub(super) async fn remove(
+    State(shared): Service,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Result<StatusCode, Refusal> {
+    let before = shared.configured().await?.channels.into_iter().find(|known| known.name == name);
+    permit_commands(&asked, before.ok_or_else(|| Refusal::not_found("channel"))?.is_command())?;
     change(&shared, Change { version: None, what: What::RemoveChannel { name } }).await
 }
 

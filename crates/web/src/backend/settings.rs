@@ -171,6 +171,13 @@ impl ChannelSettings {
     pub const COMMAND: &str = "command";
 }
 
+impl ConfiguredChannel {
+    /// Whether it runs a command, as one of several lines does, which no form shows.
+    pub(crate) fn is_command(&self) -> bool {
+        self.kind.as_ref().is_none_or(|kind| kind == ChannelSettings::COMMAND)
+    }
+}
+
 /// A change of the configuration file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Change {

@@ -151,6 +151,7 @@ fn settings(form: &Fields, keeps: Option<&str>, on_before: Option<&str>) -> Chan
 
 async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Answer {
     let before = shared.configured().await?.channels.into_iter().find(|before| Some(&before.name) == known.as_ref());
+    permit_commands(asked, before.as_ref().is_some_and(ConfiguredChannel::is_command))?;
     let on_before = before.and_then(|before| before.on);
     let settings = settings(&asked.form, known.as_deref(), on_before.as_deref());
     permit_commands(asked, settings.way.kind == ChannelSettings::COMMAND)?;
@@ -169,9 +170,8 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
 
 async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<Invalid>) -> Answer {
     let Configured { version, channels, .. } = shared.configured().await?;
-    if channels.iter().all(|known| known.name != name) {
-        return Err(Refusal::not_found("channel"));
-    }
+    let known = channels.iter().find(|known| known.name == name).ok_or_else(|| Refusal::not_found("channel"))?;
+    permit_commands(asked, known.is_command())?;
     Ok(removing(&Remove {
         frame: Frame::new(asked, "Tell nobody any more", "settings"),
         action: format!("/settings/channels/{}/remove", segment(&name)),
@@ -187,6 +187,8 @@ pub(super) async fn ask_to_remove(State(shared): Service, Path(name): Path<Strin
 }
 
 pub(super) async fn remove(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
+    let before = shared.configured().await?.channels;
+    permit_commands(&asked, before.iter().any(|known| known.name == name && known.is_command()))?;
     let version = asked.form.get("version").map(str::to_owned);
     let change = Change { version, what: What::RemoveChannel { name: name.clone() } };
     match shared.ask(move |backend| backend.change(&change)).await? {

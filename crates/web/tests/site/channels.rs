@@ -75,6 +75,13 @@ async fn a_command_is_for_who_has_shown_the_password() {
     }
     let (_, got) = through(Trust::Ingress, "/settings/channels/script", format!("{form}save")).await;
     assert_eq!(got.status, StatusCode::FORBIDDEN);
+    let other = "version=v1&kind=ntfy&ntfy.ntfy=https%3A%2F%2Fn.example%2Ft&do=save".to_owned();
+    for (path, form) in
+        [("/settings/channels/script", other), ("/settings/channels/script/remove", "version=v1".into())]
+    {
+        let (_, got) = through(Trust::Ingress, path, form).await;
+        assert_eq!(got.status, StatusCode::FORBIDDEN, "a command stays as it is: {path}");
+    }
     let page = site.send(request("GET", "/settings/channels/script", &[], ""), Trust::Ingress).await.text;
     assert!(page.contains("can only be changed in the configuration file") && !page.contains("wall"), "{page}");
     let (page, got) = through(Trust::Local, "/settings/channel", format!("{form}save")).await;
