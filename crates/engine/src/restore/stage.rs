@@ -100,7 +100,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // Nothing to report: the next run removes what stays.
-        let _ = remove_tree(&self.parent, &self.name);
+        let _ = remove(&self.parent, &self.name, &self.directory);
     }
 }
 
@@ -139,10 +139,21 @@ pub fn remove_abandoned(directory: &Path) -> io::Result<()> {
 /// Removes the staging directories in `parent` whose restore is no longer alive, but for those of other targets that
 /// are to be put right.
 fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {
-    leftovers(
-        parent,
-        |name, directory| if Intent::read(directory)?.is_none() { remove_tree(parent, name) } else { Ok(()) },
-    )
+    leftovers(parent, |name, directory| {
+        if Intent::read(directory)?.is_some() {
+            return Ok(());
+        }
+        remove(parent, name, directory)
+    })
+}
+
+/// Removes a staging directory, its lock last: until then nobody takes it for one that nobody removes.
+fn remove(parent: &OwnedFd, name: &OsStr, directory: &OwnedFd) -> io::Result<()> {
+    match remove_tree(directory, OsStr::new(TREE)).and_then(|()| remove_tree(parent, name)) {
+        // Another process has it now, and removes it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        other => other,
+    }
 }
 
 /// Hands on the staging directories in `parent` whose restore is no longer alive, each under its lock.
@@ -246,6 +257,7 @@ fn random_digits() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]
@@ -259,6 +271,22 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(tells_of_failed_writes(release), tells, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_leftover_that_another_process_removes_just_now_is_in_nobody_s_way() {
+        let parent = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let tree = parent.path().join(format!("{PREFIX}{round:0RANDOM_DIGITS$x}")).join(TREE);
+            for number in 0..50 {
+                std::fs::create_dir_all(tree.join(format!("{number}/below"))).unwrap();
+            }
+            std::thread::scope(|scope| {
+                let removers: Vec<_> = (0..4).map(|_| scope.spawn(|| remove_abandoned(parent.path()))).collect();
+                removers.into_iter().for_each(|remover| remover.join().unwrap().unwrap());
+            });
+            assert!(!tree.exists());
         }
     }
 }
