@@ -37,7 +37,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The error is a clause about the broker.
-    pub(super) async fn open(settings: &Mqtt, client: &str, will: (&str, &str)) -> Result<Self, String> {
+    pub(super) async fn open(settings: &Mqtt, client: &str, will: Option<(&str, &str)>) -> Result<Self, String> {
         let opened = timeout(PATIENCE, async {
             let stream = connected(settings).await?;
             let mut connection = Self { stream, frames: Frames::default() };
@@ -47,7 +47,7 @@ impl Connection {
         opened.await.unwrap_or_else(|_| Err("does not answer".to_owned()))
     }
 
-    async fn log_in(&mut self, settings: &Mqtt, client: &str, will: (&str, &str)) -> Result<(), String> {
+    async fn log_in(&mut self, settings: &Mqtt, client: &str, will: Option<(&str, &str)>) -> Result<(), String> {
         let password = password(settings).await?;
         let login = Connect {
             client,
@@ -226,7 +226,7 @@ mod tests {
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).map(|_| rest)
         });
-        let mut connection = Connection::open(&settings, "c", ("haul/status", "offline")).await.unwrap();
+        let mut connection = Connection::open(&settings, "c", Some(("haul/status", "offline"))).await.unwrap();
         is_sent.recv().unwrap();
         connection.send(&packet::publish("a", "b", true)).await.unwrap();
         connection.close().await;

@@ -197,7 +197,7 @@ impl Driver {
         let names = Names::new(settings);
         let (client, availability) = (self.client.clone(), names.availability());
         let opened = tokio::select! {
-            opened = Connection::open(settings, &client, (&availability, OFFLINE)) => opened,
+            opened = Connection::open(settings, &client, Some((&availability, OFFLINE))) => opened,
             end = self.outside.end() => return end,
         };
         let mut connection = match opened {
@@ -398,7 +398,8 @@ impl Session {
 pub(super) async fn try_out(settings: &Mqtt) -> Result<Vec<String>, String> {
     let names = Names::new(settings);
     let client = client();
-    let mut connection = Connection::open(settings, &client, (&names.availability(), OFFLINE)).await?;
+    // No last will: the service that is online already is not gone when a try breaks off.
+    let mut connection = Connection::open(settings, &client, None).await?;
     let mut lines = vec![match &settings.username {
         Some(user) => format!("the broker at {} lets {user} in", settings.address()),
         None => format!("the broker at {} lets Haul in without a login", settings.address()),

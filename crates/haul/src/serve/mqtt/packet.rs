@@ -18,7 +18,7 @@ pub(super) struct Connect<'a> {
     pub(super) username: Option<&'a str>,
     pub(super) password: Option<&'a str>,
     /// Topic and payload of what the broker says when the connection breaks; retained.
-    pub(super) will: (&'a str, &'a str),
+    pub(super) will: Option<(&'a str, &'a str)>,
 }
 
 /// What a broker sends.
@@ -49,9 +49,11 @@ pub(super) fn connect(connect: &Connect<'_>) -> Vec<u8> {
     put_text(&mut body, "MQTT");
     body.push(4);
     let logins = [connect.username.map(|_| USERNAME), connect.password.map(|_| PASSWORD)];
-    body.push(logins.into_iter().flatten().fold(CLEAN | WILL_RETAINED, |flags, flag| flags | flag));
+    let will = connect.will.map(|_| WILL_RETAINED);
+    body.push(logins.into_iter().chain([will]).flatten().fold(CLEAN, |flags, flag| flags | flag));
     body.put_u16(connect.keep_alive);
-    for text in [connect.client, connect.will.0, connect.will.1] {
+    put_text(&mut body, connect.client);
+    for text in connect.will.into_iter().flat_map(|(topic, payload)| [topic, payload]) {
         put_text(&mut body, text);
     }
     for text in connect.username.into_iter().chain(connect.password) {
@@ -183,7 +185,7 @@ mod tests {
             keep_alive: 180,
             username: Some("u"),
             password: Some("p"),
-            will: ("haul/status", "offline"),
+            will: Some(("haul/status", "offline")),
         };
         let mut expected = vec![0x10, 41, 0, 4];
         expected
@@ -191,6 +193,8 @@ mod tests {
         assert_eq!(connect(&login), expected);
         let nobody = connect(&Connect { username: None, password: None, ..login });
         assert_eq!((nobody[1], nobody[9]), (35, 0x26));
+        let tried = connect(&Connect { username: None, password: None, will: None, ..login });
+        assert_eq!(tried, b"\x10\x0D\x00\x04MQTT\x04\x02\x00\xB4\x00\x01c");
         assert_eq!(publish("a/b", "ON", true), b"\x31\x07\x00\x03a/bON");
         assert_eq!(publish("a", "", false), b"\x30\x03\x00\x01a");
         assert_eq!(subscribe(&["a/+".to_owned()]), b"\x82\x08\x00\x01\x00\x03a/+\x00");
