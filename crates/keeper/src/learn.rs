@@ -43,6 +43,14 @@ pub(crate) fn touched(task: &Task, outcome: &Outcome) -> Vec<String> {
     }
 }
 
+/// Somebody deleted an archive there.
+pub(crate) fn note_deleted(facts: &mut DestinationFacts, archive: Option<String>) {
+    facts.deleted.extend(archive);
+    while facts.deleted.len() > MOST_DELETED {
+        facts.deleted.pop_first();
+    }
+}
+
 /// Changes what is known.
 pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: Timestamp, now: Timestamp) -> Learned {
     let seconds = (now.as_millisecond() - started.as_millisecond()).max(0) as f64 / 1e3;
@@ -111,10 +119,7 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             let facts = known.destinations.entry(copy.destination.clone()).or_default();
             if matches!(outcome.found, Found::Removed(_)) {
                 let archive = facts.copies.get(&copy.name).and_then(Copy::archive);
-                facts.deleted.extend(archive);
-                while facts.deleted.len() > MOST_DELETED {
-                    facts.deleted.pop_first();
-                }
+                note_deleted(facts, archive);
             }
             remove(facts, outcome, now);
         }

@@ -94,6 +94,9 @@ pub struct Asked {
     /// What its destination meant when it was asked for: address and identity.
     #[serde(default)]
     pub place: Option<(String, String)>,
+    /// Of a copy that is to be deleted: the archive, should it be gone before that is known to be done.
+    #[serde(default)]
+    pub archive: Option<String>,
     /// Since the program began.
     #[serde(skip)]
     pub is_new: bool,

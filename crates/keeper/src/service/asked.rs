@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::State;
 use crate::{
-    decide,
+    decide, learn,
     status::{Ending, Event, Level},
     task::{Asked, Migrate, Outcome, Restore, Task},
 };
@@ -35,7 +35,13 @@ impl State {
             asked.is_new = true;
             return;
         }
-        self.asked.push(Asked { task, tries: 0, place, is_new: true });
+        let archive = match &task {
+            Task::Delete { copy, .. } => {
+                self.known.destinations.get(&copy.destination).and_then(|facts| facts.copies.get(&copy.name)?.archive())
+            }
+            _ => None,
+        };
+        self.asked.push(Asked { task, tries: 0, place, archive, is_new: true });
         self.keep_asked();
     }
 
@@ -101,7 +107,46 @@ impl State {
         // One job alone leaves what others asked for as it is.
         if self.settings.only.is_none() && !self.asked.is_empty() {
             self.drop_asked(now, Self::why_obsolete);
+            self.end_deletions(now);
         }
+    }
+
+    /// What was to be deleted and is gone is deleted, though the program ended before it knew.
+    fn end_deletions(&mut self, now: Timestamp) {
+        let is_done = |asked: &&Asked| {
+            matches!(asked.task, Task::Delete { .. }) && !self.is_running(&asked.task) && self.is_gone(&asked.task)
+        };
+        let done: Vec<Asked> = self.asked.iter().filter(is_done).cloned().collect();
+        if done.is_empty() {
+            return;
+        }
+        self.planned = None;
+        self.asked.retain(|asked| !done.contains(asked));
+        for Asked { task, archive, .. } in &done {
+            if let Some(facts) = task.destination().and_then(|name| self.known.destinations.get_mut(name)) {
+                learn::note_deleted(facts, archive.clone());
+            }
+        }
+        let written = self.catalog.at_once(|| {
+            for Asked { task, .. } in &done {
+                let Some((place, name)) = task.destination().zip(task.archive()) else { continue };
+                if let Some(facts) = self.known.destinations.get(place) {
+                    self.catalog.put_destination(place, facts)?;
+                }
+                let message = format!("removed {name} from {place}");
+                self.catalog.add_event(&Event { level: Level::Ok, message, ..undone(task, "", now) })?;
+            }
+            self.catalog.put_asked(&self.asked)
+        });
+        self.note_writing(written);
+    }
+
+    /// Whether the copy that it is about is known to be no longer there.
+    fn is_gone(&self, task: &Task) -> bool {
+        let copy = task.destination().zip(task.archive());
+        copy.and_then(|(place, name)| Some((self.known.destinations.get(place)?, name))).is_some_and(|(facts, name)| {
+            facts.listed.is_some() && facts.away.is_none() && !facts.stale && !facts.copies.contains(name)
+        })
     }
 
     fn why_obsolete(&self, Asked { task, place, .. }: &Asked) -> Option<String> {
@@ -111,7 +156,8 @@ impl State {
         if let Some(job) = task.job().filter(|name| self.settings.jobs.iter().all(|job| job.name != **name)) {
             return Some(format!("there is no job {job:?} any more"));
         }
-        let (destination, name) = task.destination().zip(task.archive())?;
+        task.archive()?;
+        let destination = task.destination()?;
         if !self.settings.destinations.contains_key(destination) {
             return Some(format!("there is no destination {destination:?} any more"));
         }
@@ -121,9 +167,7 @@ impl State {
         if !place.as_ref().is_none_or(is_there) {
             return Some(format!("{destination:?} is another place now"));
         }
-        let facts = self.known.destinations.get(destination)?;
-        let is_sure = facts.listed.is_some() && facts.away.is_none() && !facts.stale;
-        if is_sure && !facts.copies.contains(name) {
+        if self.is_gone(task) && !matches!(task, Task::Delete { .. }) {
             return Some("it is no longer there".to_owned());
         }
         // The other copies may have gone since it was asked for.

@@ -351,7 +351,7 @@ fn what_is_protected_again_while_its_release_hangs_stays_protected() {
 #[test]
 fn what_waits_for_the_destination_of_a_paused_job_is_done_when_that_is_back() {
     let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
-    let mut world = with_one_away(&mut place);
+    let world = with_one_away(&mut place);
     let copy = first(&world, "off");
     world.service.order(Order::Pin { copy, pinned: true }, world.now).unwrap();
     place.jobs[0].paused = true;
@@ -389,4 +389,20 @@ fn what_was_asked_of_one_place_is_not_done_at_another_that_has_its_name() {
         let told = format!("{} at nas was not deleted: \"nas\" is another place now", copy.name);
         assert_eq!(events(&world, "delete"), if is_running { Vec::new() } else { vec![told] });
     }
+}
+
+#[test]
+fn a_deletion_that_was_cut_off_after_it_was_done_is_done() {
+    let mut place = Place::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
+    let mut world = place.start();
+    world.settle();
+    let copy = first(&world, "nas");
+    world.service.order(Order::Delete { copy: copy.clone(), even_only: false }, world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::Remove]);
+    world.held.get_mut("nas").unwrap().clear();
+    let mut world = place.again(world);
+    world.service.order(Order::Sync, world.now).unwrap();
+    world.settle();
+    assert_eq!(events(&world, "delete"), [format!("removed {} from nas", copy.name)]);
+    assert!(world.held["nas"].is_empty(), "and it is not sent there again");
 }
