@@ -284,7 +284,9 @@ mod tests {
             }
             std::thread::scope(|scope| {
                 let removers: Vec<_> = (0..4).map(|_| scope.spawn(|| remove_abandoned(parent.path()))).collect();
-                removers.into_iter().for_each(|remover| remover.join().unwrap().unwrap());
+                for remover in removers {
+                    remover.join().unwrap().unwrap();
+                }
             });
             assert!(!tree.exists());
         }

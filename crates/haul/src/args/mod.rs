@@ -73,9 +73,9 @@ pub(crate) enum Command {
     /// Pair each machine once, with a short code.
     #[command(after_help = RECEIVE_EXAMPLES)]
     Receive(ReceiveArgs),
-    /// Serve destinations as network folders (SMB), for programs that can only write to a folder
+    /// Serve destinations as network folders (SMB)
     ///
-    /// A backup that is written there, by Home Assistant itself for example, is sent on as it comes; nothing is stored
+    /// For programs that can only write to a folder. A backup that is written there, by Home Assistant itself for example, is sent on as it comes; nothing is stored
     /// on the way.
     #[command(after_help = SHARE_EXAMPLES)]
     Share(ShareArgs),

@@ -456,7 +456,9 @@ mod tests {
     fn paths_are_relative_to_a_link_as_for_whoever_reads_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let [etc, conf] = ["etc", "conf"].map(|name| directory.path().join(name));
-        [&etc, &conf].map(|path| fs::create_dir(path).unwrap());
+        for path in [&etc, &conf] {
+            fs::create_dir(path).unwrap();
+        }
         let (link, target) = (etc.join("haul.toml"), conf.join("haul.toml"));
         fs::write(&target, TEXT.replace("/nas", "nas")).unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();

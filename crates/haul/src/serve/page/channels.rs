@@ -627,11 +627,11 @@ mod tests {
             mistakes(&draft, &ChannelSettings { way, ..ChannelSettings::default() })
         };
         assert_eq!(wrong("n", "ntfy", &[("ntfy", "https://n.example:443/another")]), []);
-        let mail = |server| wrong("m", "email", &[("email", "a@b.example"), ("smtp", server), ("user", "u")]);
+        let mail = |server: &str| wrong("m", "email", &[("email", "a@b.example"), ("smtp", server), ("user", "u")]);
         assert_eq!(mail("smtps://m.example"), []);
         for between in [r"\@", "?@", "#@", "/@"] {
-            let fields = wrong("n", "ntfy", &[("ntfy", &format!("https://evil.example{between}n.example/t"))]);
-            assert_eq!(fields.first().and_then(|wrong| wrong.field.as_deref()), Some("token"), "{between}");
+            let topic = format!("https://evil.example{between}n.example/t");
+            assert!(!wrong("n", "ntfy", &[("ntfy", &topic)]).is_empty(), "{between}");
             assert!(!mail(&format!("smtps://evil.example{between}m.example")).is_empty(), "{between}");
         }
         assert_eq!(mail("smtps://m.example/inbox")[0].field.as_deref(), Some("smtp"));
