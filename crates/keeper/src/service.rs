@@ -7,6 +7,7 @@
 mod asked;
 mod orders;
 mod problems;
+mod shared;
 
 use std::{
     collections::BTreeMap,
@@ -374,8 +375,9 @@ impl State {
         self.told = told;
     }
 
-    fn adopt(&mut self, settings: Settings) {
+    fn adopt(&mut self, mut settings: Settings) {
         self.planned = None;
+        settings.remember(&self.settings);
         let (jobs, destinations) = (&settings.jobs, &settings.destinations);
         self.known.jobs.retain(|name, _| jobs.iter().any(|job| job.name == *name));
         // A name that means another place now says nothing of what is there.
@@ -442,35 +444,6 @@ impl State {
                 Some((job.name.clone(), decide::dues(&self.known, job, now).values().map(|due| due.at).min()?))
             })
             .collect();
-    }
-
-    /// Nothing is removed where two names lead to one place, or where another job of the same instance has its backups:
-    /// each would remove what the other keeps.
-    fn hold_shared(&mut self) {
-        let really = |name: &str| self.settings.places.get(name).cloned().unwrap_or_else(|| name.to_owned());
-        let instance = |job: &Job| self.known.jobs.get(&job.name).and_then(|facts| facts.instance.clone());
-        let uses: Vec<(&Job, Option<String>, &str, String)> = self
-            .settings
-            .jobs
-            .iter()
-            .flat_map(|job| job.destinations.iter().map(move |target| (job, target.destination.as_str())))
-            .map(|(job, name)| (job, instance(job), name, really(name)))
-            .collect();
-        for (job, instance, name, place) in &uses {
-            let others = || {
-                let is_itself = |other: &Job, other_name: &str| other.name == job.name && other_name == *name;
-                uses.iter().filter(move |(other, _, other_name, at)| at == place && !is_itself(other, other_name))
-            };
-            let is_one_of_ours = others().any(|(other, ..)| other.name == job.name);
-            let is_theirs = || others().any(|(_, theirs, ..)| instance.is_some() && instance == theirs);
-            let removals = self.plans.get_mut(&job.name).and_then(|plan| plan.removals.get_mut(*name));
-            // Two copies that are one are none of what the job asks for, whether anything leaves or not.
-            let is_held =
-                |removals: &&mut sync::Removals| is_one_of_ours || (!removals.leaving.is_empty() && is_theirs());
-            if let Some(removals) = removals.filter(is_held) {
-                removals.waits = Some(sync::Waits::Shared);
-            }
-        }
     }
 
     /// The clock was put back: what is due counts from now on, and nothing waits for a time that has been.

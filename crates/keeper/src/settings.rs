@@ -34,6 +34,8 @@ pub struct Settings {
     pub identities: BTreeMap<String, String>,
     /// Where each of them really is, as far as that is known: two names may lead to one directory.
     pub places: BTreeMap<String, String>,
+    /// Directories that have not answered where they are.
+    pub unanswered: BTreeSet<String>,
     /// Job and destination, where that is on the disk that the job's source is on.
     pub beside_source: BTreeSet<(String, String)>,
     /// The configuration file.
@@ -51,6 +53,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What was known before of destinations that do not answer now, and are the same.
+    pub(crate) fn remember(&mut self, before: &Self) {
+        for name in std::mem::take(&mut self.unanswered) {
+            match before.places.get(&name) {
+                Some(place) if !before.unanswered.contains(&name) && before.identity(&name) == self.identity(&name) => {
+                    self.places.insert(name, place.clone());
+                }
+                _ => {
+                    self.unanswered.insert(name);
+                }
+            }
+        }
+    }
+
     /// What tells a destination from all others: address and identity.
     pub(crate) fn identity(&self, destination: &str) -> Option<(&str, &str)> {
         let address = self.destinations.get(destination)?;

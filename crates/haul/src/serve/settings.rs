@@ -90,7 +90,9 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
     let identities = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.identity()))).collect();
-    let places = targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)))).collect();
+    let places: BTreeMap<String, String> =
+        targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)?))).collect();
+    let unanswered = targets().filter(|name| !places.contains_key(*name)).cloned().collect();
     let beside_source = jobs.iter().flat_map(|job| {
         let disk = match answers.get(&Question::Source(job.source.clone())) {
             Some(Answer::Source { disk, .. }) => *disk,
@@ -114,6 +116,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
         instances,
         identities,
         places,
+        unanswered,
         beside_source,
         channels: channels.into_iter().map(|channel| channel.wants.clone()).collect(),
         pings: pings.into_iter().map(|channel| channel.wants.name.clone()).collect(),
@@ -131,16 +134,13 @@ fn disk(named: &Named, answers: &Answers) -> Option<u64> {
     }
 }
 
-/// The directory itself, whatever links lead there.
-fn place(named: &Named, answers: &Answers) -> String {
+/// The directory itself, whatever links lead there; `None`: it does not answer.
+fn place(named: &Named, answers: &Answers) -> Option<String> {
     match &named.address {
-        Address::Local(path) => {
-            let real = match answers.get(&Question::Place(path.clone())) {
-                Some(Answer::Place { real, .. }) => real,
-                _ => path,
-            };
-            Address::Local(real.clone()).plain()
-        }
-        address => format!("{} {}", address.plain(), named.identity()),
+        Address::Local(path) => match answers.get(&Question::Place(path.clone())) {
+            Some(Answer::Place { real, .. }) => Some(Address::Local(real.clone()).plain()),
+            _ => None,
+        },
+        address => Some(format!("{} {}", address.plain(), named.identity())),
     }
 }

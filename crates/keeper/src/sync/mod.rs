@@ -126,6 +126,8 @@ pub enum Waits {
     Consent,
     /// Another destination's name, or another job of the same instance, leads to the same place.
     Shared,
+    /// A directory does not answer, so nobody knows whether that is so.
+    Unanswered,
 }
 
 /// A copy that can't be made.
@@ -184,6 +186,7 @@ impl fmt::Display for Waits {
             Self::NotRead => "its newest copy has to be verified first",
             Self::Consent => "it is more than usual, so somebody has to agree",
             Self::Shared => "another job of this instance, or another destination of the job, is at the same place",
+            Self::Unanswered => "a directory does not answer, and may be the same place",
         })
     }
 }

@@ -183,6 +183,41 @@ fn what_is_kept_is_decided_anew_where_a_day_is_another() {
 }
 
 #[test]
+fn nothing_is_removed_while_a_directory_may_be_the_same_as_another() {
+    let mut daily = job("home", "daily 04:45", &["nas", "off"]);
+    daily.destinations[0].keep = Some(Rules { daily: 7, ..Rules::default() });
+    let answered = |unanswered: Option<&str>| {
+        let mut settings = settings(vec![daily.clone()]);
+        settings.places = ["nas", "off"].map(|name| (name.to_owned(), format!("/{name}"))).into();
+        settings.places.retain(|name, _| unanswered != Some(name.as_str()));
+        settings.unanswered = unanswered.map(str::to_owned).into_iter().collect();
+        settings
+    };
+    // Two days in Berlin, one in UTC.
+    let at_night = ["2026-10-31T22:30:00Z", "2026-10-31T23:30:00Z"].map(|at| item("home", at.parse().unwrap()));
+    let begin = || {
+        let mut world = World::new(vec![daily.clone()]);
+        world.zone = TimeZone::get("Europe/Berlin").unwrap();
+        world.held.insert("nas".to_owned(), at_night.to_vec());
+        world.settle();
+        world.zone = TimeZone::UTC;
+        world
+    };
+    for unanswered in ["off", "nas"] {
+        let mut world = begin();
+        world.service.configure(answered(Some(unanswered)));
+        assert!(!world.step().contains(&TaskKind::Remove), "{unanswered}");
+        world.service.configure(answered(None));
+        assert!(world.step().contains(&TaskKind::Remove), "{unanswered}");
+    }
+    // What was known before a disk fell asleep is still known.
+    let mut world = begin();
+    world.service.configure(answered(None));
+    world.service.configure(answered(Some("off")));
+    assert!(world.step().contains(&TaskKind::Remove));
+}
+
+#[test]
 fn the_only_copy_is_not_deleted_by_mistake() {
     let mut world = World::new(vec![job("home", "daily 04:45", &["nas", "off"])]);
     world.settle();
