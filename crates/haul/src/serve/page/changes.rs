@@ -129,14 +129,19 @@ pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<S
             set_location(&mut draft, &config, name, location, &sources(&config), &mut written)?;
         }
         What::TimeZone { name } => draft.set_time_zone(name.as_deref()),
-        What::RemoveLocation { name } => draft.remove_destination(name).map_err(|failure| of(&failure))?,
+        What::RemoveLocation { name } => {
+            for (_, path) in draft.destination(name).iter().filter(|(key, _)| key.ends_with("_file")) {
+                written.drop_secret(&draft, name, path);
+            }
+            draft.remove_destination(name).map_err(|failure| of(&failure))?;
+        }
         What::Channel { name, settings, .. } => channels::set(&mut draft, name, settings, &mut written)?,
         What::RemoveChannel { name } => channels::remove(&mut draft, name, &mut written),
         What::Broker { broker } => channels::set_broker(&mut draft, broker, &mut written)?,
         What::RemoveBroker => channels::remove_broker(&mut draft, &mut written),
     }
     let config = draft.save().map_err(|failure| of(&failure))?;
-    written.stay();
+    written.stay(&config);
     // Shown only if Haul made it.
     let is_made = matches!(&change.what, What::Job { encryption: Some(Encryption::NewKey), .. });
     Ok((key.filter(|_| is_made), config))

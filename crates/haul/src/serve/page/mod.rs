@@ -321,7 +321,7 @@ impl Backend for Page {
         setup::prepare(&self.worker.config(), &wanted.location)?;
         let established = self.file.change(|path| {
             let (established, config) = setup::set_up(path, wanted)?;
-            sign_in::keep(&config, &wanted.location)?;
+            sign_in::keep_or_say(&config, &wanted.location);
             Ok::<_, Vec<Invalid>>((established, config))
         })?;
         self.signing.forget();
@@ -388,7 +388,7 @@ impl Backend for Page {
         let key = self.file.change(|path| {
             let (key, config) = changes::change(path, change)?;
             if let What::Location { location, .. } = &change.what {
-                sign_in::keep(&config, location)?;
+                sign_in::keep_or_say(&config, location);
             }
             Ok::<_, Vec<Invalid>>((key, config))
         })?;

@@ -1,6 +1,7 @@
 //! Set-up from the page: config directories that are here, a location tried and written down, the first job.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -463,7 +464,7 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     };
     draft.set_job(&job, &settings);
     let config = draft.save().map_err(|failure| of(&failure))?;
-    written.stay();
+    written.stay(&config);
     Ok((Established { job, key }, config))
 }
 
@@ -591,9 +592,12 @@ impl Written {
         }
     }
 
-    /// Everything is written.
-    pub(super) fn stay(&mut self) {
+    /// Everything is written. What the file still names, for something else, stays.
+    pub(super) fn stay(&mut self, config: &Config) {
+        let text = config.text().unwrap_or_default();
+        let is_named = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_none_or(|file| names(text, file));
         self.new = std::mem::take(&mut self.old);
+        self.new.retain(|path| !is_named(path));
     }
 }
 
@@ -603,6 +607,15 @@ impl Drop for Written {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Whether a text has this name, and not as a part of a longer one.
+fn names(text: &str, file: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let ends = text
+        .match_indices(file)
+        .map(|(at, _)| (text[..at].chars().next_back(), text[at + file.len()..].chars().next()));
+    ends.into_iter().any(|(before, after)| !before.is_some_and(is_part) && !after.is_some_and(is_part))
 }
 
 fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
@@ -629,6 +642,13 @@ mod tests {
         }
         assert!(!at("home-key-2").exists(), "not everything was written");
         assert_eq!(fs::read_to_string(at("home-key")).unwrap(), "an older one");
+    }
+
+    #[test]
+    fn a_secret_that_something_else_names_stays() {
+        let text = "token_file = \"secrets/notify-a-token-2\"\npassword_file = './secrets/home-key'\n";
+        assert!(names(text, "notify-a-token-2") && names(text, "home-key"));
+        assert!(!names(text, "notify-a-token") && !names(text, "key") && !names(text, "token-2"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     destination::{Network, state_directory},
     failure::Failure,
+    output,
     serve::doing::reason,
     text,
 };
@@ -212,7 +213,16 @@ pub(super) fn check(options: &mut BTreeMap<String, String>) -> Result<(), Invali
 }
 
 /// The location is saved: its sign-in is the one that counts now.
-pub(super) fn keep(config: &Config, location: &Filled) -> Result<(), Invalid> {
+pub(super) fn keep_or_say(config: &Config, location: &Filled) {
+    if let Err(Invalid { failure, .. }) = keep(config, location) {
+        output::log(&format!(
+            "warning: the sign-in to Google Drive was not kept, so sign in again: {}",
+            failure.message
+        ));
+    }
+}
+
+fn keep(config: &Config, location: &Filled) -> Result<(), Invalid> {
     if location.kind != kinds::GDRIVE {
         return Ok(());
     }
