@@ -1,6 +1,11 @@
 //! Keys of jobs, for commands by hand: an archive where a job has its backups most likely opens with a key of that job.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use store::{Address, Cancellation};
 
@@ -11,6 +16,9 @@ use crate::{
     failure::Failure,
     password::{self, KeyFile, Offered},
 };
+
+/// How long a directory may take to say where it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an archive may be opened with: what the user gave, else the keys of jobs that back up to where it is.
 pub(crate) fn offered(
@@ -46,8 +54,16 @@ pub(crate) fn files_at(config: &Config, address: &Address) -> Vec<KeyFile> {
     files
 }
 
-/// Links are followed only where both are on this machine: nobody is to wait for a share that has nothing to do with it.
 fn is_same(one: &Address, other: &Address) -> bool {
     let are_local = matches!((one, other), (Address::Local(_), Address::Local(_)));
-    one.plain() == other.plain() || (are_local && one.place() == other.place())
+    let are_one = || place(one).is_some_and(|one| place(other) == Some(one));
+    one.plain() == other.plain() || (are_local && are_one())
+}
+
+/// Where a directory really is. A dead share never answers, and may have nothing to do with the archive.
+fn place(address: &Address) -> Option<String> {
+    let (tell, told) = mpsc::channel();
+    let address = address.clone();
+    thread::spawn(move || tell.send(address.place()));
+    told.recv_timeout(PATIENCE).ok()
 }
