@@ -27,16 +27,23 @@ pub(crate) fn offered(
     args: &PasswordArgs,
     cancel: &Cancellation,
 ) -> Result<Offered, Failure> {
-    let given = password::given(args, cancel)?;
+    Ok(Offered::new(password::given(args, cancel)?, files(config, archive)))
+}
+
+/// The same of another archive, with what the user gave for the first one.
+pub(crate) fn also(config: &Config, archive: &Path, first: &Offered) -> Offered {
+    Offered::new(first.given().cloned(), files(config, archive))
+}
+
+fn files(config: &Config, archive: &Path) -> Vec<KeyFile> {
     let at = archive.to_str().and_then(|typed| destination::resolve(config, typed).ok());
-    let files = at.map_or_else(Vec::new, |at| match at.local_archive() {
+    at.map_or_else(Vec::new, |at| match at.local_archive() {
         Some(path) => {
             let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             files_at(config, &Address::Local(directory.to_owned()))
         }
         None => files_at(config, &at.address),
-    });
-    Ok(Offered::new(given, files))
+    })
 }
 
 /// The key files of jobs that back up there.

@@ -32,9 +32,10 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let offered = keys::offered(config, &args.a, &args.password, cancel)?;
-    let password_b =
-        PasswordArgs { password_file: args.password_file_b.clone().or(args.password.password_file.clone()) };
-    let offered_b = keys::offered(config, &args.b, &password_b, cancel)?;
+    let offered_b = match &args.password_file_b {
+        None => keys::also(config, &args.b, &offered),
+        own => keys::offered(config, &args.b, &PasswordArgs { password_file: own.clone() }, cancel)?,
+    };
     let progress = Arc::new(Progress::default());
     let locate = |typed| destination::archive(config, typed, &args.waiting, &progress, cancel);
     let (source_a, source_b) = (locate(&args.a)?, locate(&args.b)?);
