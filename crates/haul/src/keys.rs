@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use habackup::securetar::Password;
 use store::{Address, Cancellation};
 
 use crate::{
@@ -30,9 +31,11 @@ pub(crate) fn offered(
     Ok(Offered::new(password::given(args, cancel)?, files(config, archive)))
 }
 
-/// The same of another archive, with what the user gave for the first one.
-pub(crate) fn also(config: &Config, archive: &Path, first: &Offered) -> Offered {
-    Offered::new(first.given().cloned(), files(config, archive))
+/// The same of another archive, with what the user gave for the first one, in the form that fitted there.
+pub(crate) fn also(config: &Config, archive: &Path, first: &Offered, fitted: Option<Password>) -> Offered {
+    let files = files(config, archive);
+    let fitted = fitted.filter(|_| first.given().is_some() || files.is_empty());
+    Offered::new(fitted.or_else(|| first.given().cloned()), files)
 }
 
 fn files(config: &Config, archive: &Path) -> Vec<KeyFile> {

@@ -324,15 +324,6 @@ impl Offered {
         self.given.as_ref()
     }
 
-    /// The same; where there is nothing, what fitted another archive.
-    #[must_use]
-    pub(crate) fn or(mut self, fitted: Option<Password>) -> Self {
-        if self.files.is_empty() {
-            self.given = self.given.or(fitted);
-        }
-        self
-    }
-
     /// Lets `attempt` use the keys of jobs in turn, for an archive that needs one and a user who gave none. `fits` tells
     /// whether that is not why it failed. Nothing: no key fits.
     pub(crate) fn in_turn<R>(

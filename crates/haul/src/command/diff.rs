@@ -32,9 +32,9 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let offered = keys::offered(config, &args.a, &args.password, cancel)?;
-    let offered_b = match &args.password_file_b {
-        None => keys::also(config, &args.b, &offered),
-        own => keys::offered(config, &args.b, &PasswordArgs { password_file: own.clone() }, cancel)?,
+    let own_b = match &args.password_file_b {
+        None => None,
+        own => Some(keys::offered(config, &args.b, &PasswordArgs { password_file: own.clone() }, cancel)?),
     };
     let progress = Arc::new(Progress::default());
     let locate = |typed| destination::archive(config, typed, &args.waiting, &progress, cancel);
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Re
     };
     let (a, fitted) =
         browse::unlock(&source_a, &offered, &report_a, cancel).map_err(|failure| of(&source_a, failure))?;
-    let offered_b = offered_b.or(fitted);
+    let offered_b = own_b.unwrap_or_else(|| keys::also(config, &args.b, &offered, fitted));
     let (b, _) = browse::unlock(&source_b, &offered_b, &report_b, cancel).map_err(|failure| of(&source_b, failure))?;
     for browser in [&a, &b] {
         browse::streamed(browser, "to its end");

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &RehearseArgs, config: &Config, cancel: &Cancellation) -
         None => None,
         Some(other) => {
             let options = RehearseOptions { boot: None, ..options };
-            let offered = keys::also(config, other, &offered).or(fitted);
+            let offered = keys::also(config, other, &offered, fitted);
             let (archive, other, _) = rehearsed(other, &offered, &options, args, config, cancel)?;
             let (before, now) = if other.counts.made > rehearsal.counts.made {
                 (&rehearsal.counts, &other.counts)
