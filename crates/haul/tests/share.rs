@@ -62,13 +62,17 @@ impl Sharing {
         line.trim_end().to_owned()
     }
 
-    /// What smbclient says to a command.
-    fn smb(&self, home: &Path, share: &str, password: &str, command: &str) -> String {
+    fn client(&self, share: &str, password: &str, command: &str) -> Command {
         let mut client = Command::new("smbclient");
         client.args([&format!("//127.0.0.1/{share}"), "-p", &self.port, "-m", "SMB3", "-c", command]);
         // Never in arguments.
-        client.env("USER", "ha").env("PASSWD", password).current_dir(home);
-        let output = client.args(["-U", "ha"]).output().unwrap();
+        client.args(["-U", "ha"]).env("USER", "ha").env("PASSWD", password);
+        client
+    }
+
+    /// What smbclient says to a command.
+    fn smb(&self, home: &Path, share: &str, password: &str, command: &str) -> String {
+        let output = self.client(share, password, command).current_dir(home).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
@@ -174,6 +178,41 @@ fn only_the_user_comes_in_and_nothing_is_removed_where_that_is_not_allowed() {
 
     kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
     wait::until("it ends", || sharing.child.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn ctrl_c_in_the_middle_of_a_backup_leaves_nothing_behind() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    assert!(Command::new("mkfifo").arg(path.join("pipe")).status().unwrap().success());
+    let mut client = sharing.client("nas", PASSWORD, "put pipe a.tar").current_dir(path).spawn().unwrap();
+    // The program that writes has not written everything yet.
+    let mut pipe = fs::OpenOptions::new().write(true).open(path.join("pipe")).unwrap();
+    std::io::Write::write_all(&mut pipe, &fs::read(path.join("a.tar")).unwrap()[..2 << 20]).unwrap();
+    wait::until("it arrives", || !names(&path.join("nas")).is_empty());
+    kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
+    wait::until("it ends", || sharing.child.try_wait().unwrap().is_some());
+    assert!(names(&path.join("nas")).is_empty());
+    assert_eq!(sharing.line(), "Could not receive a.tar: haul share was ended");
+    let _ = client.kill();
+    let _ = client.wait();
+}
+
+#[test]
+fn a_destination_that_fails_is_told_with_its_reason_and_the_next_backup_is_not_held_up() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    fs::rename(path.join("nas"), path.join("gone")).unwrap();
+    let said = sharing.does(path, "put a.tar");
+    assert!(said.contains("NT_STATUS_"), "{said}");
+    let said = sharing.line();
+    assert!(said.starts_with("Could not receive a.tar: ") && said.contains("nas"), "{said}");
+    fs::rename(path.join("gone"), path.join("nas")).unwrap();
+    sharing.does(path, "put a.tar");
+    assert!(sharing.line().starts_with("Received a.tar ("));
+    assert_eq!(names(&path.join("nas")), ["a.tar"]);
 }
 
 #[test]

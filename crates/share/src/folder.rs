@@ -55,6 +55,18 @@ impl Folder {
         }))
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.0.shared.name
+    }
+
+    /// Gives up what is not complete.
+    pub(crate) async fn end(&self) {
+        let uploads = self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, upload) in uploads.into_iter().filter(|(_, upload)| !upload.is_finishing()) {
+            self.give_up(&name, &upload, "haul share was ended").await;
+        }
+    }
+
     fn say(&self, event: Event) {
         (self.0.shared.on_event)(event);
     }
@@ -126,7 +138,7 @@ impl Folder {
         let folder = self.clone();
         // A client whose connection broke opens it again.
         tokio::spawn(async move {
-            if upload.failure().is_none() {
+            if upload.failure().is_none() && upload.outcome().is_none() {
                 tokio::time::sleep(RECONNECT).await;
             }
             if upload.is_left() {
@@ -234,8 +246,15 @@ impl ShareBackend for Folder {
     async fn unlink(&self, path: &SmbPath) -> SmbResult<()> {
         let [name] = path.components() else { return Err(SmbError::AccessDenied) };
         if let Some(upload) = self.upload(name) {
-            self.give_up(name, &upload, "the program that wrote it removed it").await;
-            return Ok(());
+            if !upload.is_finishing() {
+                self.give_up(name, &upload, "the program that wrote it removed it").await;
+                return Ok(());
+            }
+            // It is on its last steps, and can't be called back: it goes when it is there.
+            if tokio::time::timeout(PATIENCE, upload.end()).await.is_err() {
+                return Err(SmbError::Sharing);
+            }
+            self.forget_list();
         }
         if self.entry(name).await?.is_none() {
             return Err(SmbError::NotFound);
@@ -357,7 +376,7 @@ struct Stored {
 #[async_trait]
 impl Handle for Stored {
     async fn read(&self, offset: u64, length: u32) -> SmbResult<Bytes> {
-        let end = (offset + u64::from(length)).min(self.entry.size);
+        let end = offset.saturating_add(u64::from(length)).min(self.entry.size);
         if offset >= end {
             return Ok(Bytes::new());
         }

@@ -83,7 +83,26 @@ impl Shared {
 }
 
 /// Serves folders.
-pub struct Server(SmbServer);
+pub struct Server {
+    smb: SmbServer,
+    folders: Vec<Folder>,
+}
+
+/// Ends a [`Server`].
+pub struct Ending {
+    shutdown: ShutdownHandle,
+    folders: Vec<Folder>,
+}
+
+impl Ending {
+    /// Takes no more requests, and gives up what is not complete: nothing of it stays at its destination.
+    pub async fn end(self) {
+        self.shutdown.shutdown();
+        for folder in self.folders {
+            folder.end().await;
+        }
+    }
+}
 
 impl Server {
     /// For one user; `listen` may have port 0.
@@ -96,25 +115,27 @@ impl Server {
             .max_read_size(LARGEST)
             .max_write_size(LARGEST)
             .logon_throttle(WRONG_PASSWORDS, std::time::Duration::from_mins(1));
-        for folder in folders {
-            let share = Share::new(folder.name.clone(), Folder::new(folder)).user(user, Access::ReadWrite);
+        let folders: Vec<Folder> = folders.into_iter().map(Folder::new).collect();
+        for folder in &folders {
+            let share = Share::new(folder.name(), folder.clone()).user(user, Access::ReadWrite);
             builder = builder.share(share.leases(false).durable_handles(false).change_notify(false));
         }
-        builder.build().map(Self).map_err(|error| io::Error::other(error.to_string()))
+        let smb = builder.build().map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self { smb, folders })
     }
 
     /// Listens, and says where.
     pub async fn bind(&self) -> io::Result<SocketAddr> {
-        self.0.bind().await
+        self.smb.bind().await
     }
 
-    /// Ends [`Self::run`].
-    pub fn shutdown_handle(&self) -> ShutdownHandle {
-        self.0.shutdown_handle()
+    /// For whoever ends it.
+    pub fn ending(&self) -> Ending {
+        Ending { shutdown: self.smb.shutdown_handle(), folders: self.folders.clone() }
     }
 
-    /// Serves until it is shut down.
+    /// Serves until it is ended.
     pub async fn run(self) -> io::Result<()> {
-        self.0.serve().await
+        self.smb.serve().await
     }
 }

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -48,8 +48,9 @@ pub(crate) struct Upload {
     queue: Arc<Queue>,
     ended: watch::Receiver<Option<Ended>>,
     failed: Mutex<Option<String>>,
-    length: std::sync::atomic::AtomicU64,
+    length: AtomicU64,
     open: AtomicUsize,
+    finishing: AtomicBool,
 }
 
 /// Bytes that wait in memory.
@@ -102,6 +103,7 @@ impl Upload {
             failed: Mutex::default(),
             length: 0.into(),
             open: 0.into(),
+            finishing: false.into(),
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
         thread::spawn(move || {
@@ -178,6 +180,11 @@ impl Upload {
         }
     }
 
+    /// Whether everything has come, and the destination is completing it.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Acquire)
+    }
+
     /// One more handle leads here.
     pub(crate) fn opened(&self) {
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -202,6 +209,8 @@ impl Upload {
         }
         self.pass_on(&mut guard.1, steps);
         if let Some(sender) = guard.1.take() {
+            self.finishing.store(true, Ordering::Release);
+            // A thread that has ended has said why.
             let _ = sender.send(Order::Finish);
         }
         true
@@ -224,6 +233,9 @@ impl Upload {
 
     /// Why it is not complete.
     pub(crate) async fn lacks(&self) -> String {
+        if let Some(Err(why)) = self.outcome() {
+            return why;
+        }
         let mut guard = self.intake.lock().await;
         match (self.failure(), guard.0.finish(&mut Vec::new())) {
             (Some(why), _) => why,

@@ -46,10 +46,10 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
         lines.push("Only this machine can reach it; --listen with another address opens it to the network".to_owned());
     }
     output::lines(&lines)?;
-    let shutdown = server.shutdown_handle();
+    let ending = server.ending();
     let mut running = network.bridge.spawn(server.run());
     let ended = network.bridge.wait(cancel.unless_cancelled(&mut running));
-    shutdown.shutdown();
+    network.bridge.wait(ending.end());
     match ended {
         Some(Ok(Err(error))) => Err(cannot(error)),
         _ => Ok(DONE),
