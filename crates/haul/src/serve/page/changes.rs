@@ -7,7 +7,7 @@ use keeper::{
     schedule::{Hours, Schedule},
     status::Failure as Reason,
 };
-use store::Cancellation;
+use store::{Address, Cancellation};
 use web::backend::{
     Change, Configured, ConfiguredJob, ConfiguredLocation, Encryption, Invalid, JobSettings, Policy, What,
 };
@@ -15,11 +15,12 @@ use zeroize::Zeroizing;
 
 use super::{
     channels, kinds,
-    setup::{Written, destination, encrypted, keep_key, set_location, sources},
+    setup::{Written, destination, encrypted, in_config_directory, keep_key, set_location, sources},
     typed::{invalid, of},
 };
 use crate::{
     config::{Config, ZONE_EXAMPLE, edit::Draft, time_zone},
+    destination::Destination,
     failure::Failure,
     password,
     serve::doing::reason,
@@ -75,7 +76,16 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
         }
         What::Location { name, is_new, location } => {
             wrong.extend(check_name(name, *is_new, config.destination(name).is_some(), "location").err());
-            wrong.extend(destination(config, location).err().into_iter().flatten());
+            match destination(config, location) {
+                Err(all) => wrong.extend(all),
+                // As it is written: file systems may not answer.
+                Ok((Destination { address: Address::Local(path), .. }, _held))
+                    if *is_new && config.jobs().iter().any(|job| path.starts_with(&job.source)) =>
+                {
+                    wrong.push(in_config_directory());
+                }
+                Ok(_) => {}
+            }
         }
         What::Channel { name, is_new, settings } => {
             wrong.extend(check_name(name, *is_new, has_channel(name), "channel").err());

@@ -418,12 +418,17 @@ pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
         Ok((Destination { address: Address::Local(path), .. }, _held))
             if wanted.location.kind == kinds::LOCAL && real(&path).starts_with(real(source)) =>
         {
-            let hint = "a disk of its own, or a share of your NAS, is still there when Home Assistant's disk is not";
-            wrong.push(invalid("path", "this folder is in the config directory itself", Some(hint)));
+            wrong.push(in_config_directory());
         }
         Ok(_) => {}
     }
     wrong
+}
+
+/// A backup there goes with what it is of.
+pub(super) fn in_config_directory() -> Invalid {
+    let hint = "a disk of its own, or a share of your NAS, is still there when Home Assistant's disk is not";
+    invalid("path", "this folder is in the config directory itself", Some(hint))
 }
 
 /// Writes the configuration. Returns what came of it and the configuration that is then in force.
