@@ -204,6 +204,8 @@ fn a_destination_that_fails_is_told_with_its_reason_and_the_next_backup_is_not_h
     let home = home("[destinations.nas]\nurl = \"nas\"\n");
     let path = home.path();
     let mut sharing = Sharing::start(path, &["nas"]);
+    // It goes away after it was listed: before that, nothing can be opened.
+    sharing.does(path, "ls");
     fs::rename(path.join("nas"), path.join("gone")).unwrap();
     let said = sharing.does(path, "put a.tar");
     assert!(said.contains("NT_STATUS_"), "{said}");
