@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::outline::{Found, NotABackup, Outline};
+use crate::outline::{Found, NotABackup, Outline, Seen};
 
 /// Bytes that may wait for earlier ones.
 const EARLY: usize = 16 << 20;
@@ -27,6 +27,19 @@ pub enum Step {
     Late(Range<u64>),
     /// These bytes replace those at this offset.
     Patch(u64, Bytes),
+    /// What the bytes are, for those who don't take them as they are.
+    Part(Piece),
+}
+
+/// An archive's members while it grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A member of this name begins.
+    Begin(String),
+    /// The next bytes of its content; up to 511 zeros may follow it.
+    Content(Bytes),
+    /// It has ended, and had so many bytes.
+    End(u64),
 }
 
 /// Why a write is refused.
@@ -99,7 +112,7 @@ impl Intake {
         }
         let mut found = Found::default();
         self.outline.close(&mut found);
-        steps.extend(closed(found));
+        pass_on(found, &Bytes::new(), steps);
         Ok(())
     }
 
@@ -130,9 +143,7 @@ impl Intake {
         {
             self.remembered -= old.len();
         }
-        let late = std::mem::take(&mut found.late);
-        steps.extend(closed(found));
-        steps.extend(late.into_iter().map(Step::Late));
+        pass_on(found, &bytes, steps);
         steps.push(Step::Append(bytes));
         Ok(())
     }
@@ -173,7 +184,15 @@ impl Intake {
     }
 }
 
-/// Late bytes are closed by being written once more.
-fn closed(found: Found) -> impl Iterator<Item = Step> {
-    found.closed.into_iter().map(|(offset, bytes)| Step::Patch(offset, bytes.into()))
+/// What follows from bytes, before they are appended. Late bytes are closed by being written once more.
+fn pass_on(found: Found, bytes: &Bytes, steps: &mut Vec<Step>) {
+    steps.extend(found.closed.into_iter().map(|(offset, bytes)| Step::Patch(offset, bytes.into())));
+    steps.extend(found.late.into_iter().map(Step::Late));
+    steps.extend(found.seen.into_iter().map(|seen| {
+        Step::Part(match seen {
+            Seen::Begin(name) => Piece::Begin(name),
+            Seen::Content(range) => Piece::Content(bytes.slice(range)),
+            Seen::End(size) => Piece::End(size),
+        })
+    }));
 }

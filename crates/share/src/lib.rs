@@ -16,7 +16,7 @@ use smb_server::{Access, Share, ShutdownHandle, SmbServer};
 use store::{Bridge, Context, Secret, Store, store::Placement};
 
 use folder::Folder;
-pub use intake::{Intake, Refused, Step};
+pub use intake::{Intake, Piece, Refused, Step};
 pub use outline::{NotABackup, Outline};
 
 /// Wrong passwords until a name has to wait.

@@ -6,12 +6,10 @@
 
 use std::ops::Range;
 
-use habackup::tar::{BLOCK, END, EntryKind, Reader, padding};
+use habackup::tar::{BLOCK, Entry, EntryKind, Gathered, HeaderBlocks, Reader, padding};
 
 /// Bytes of a `SecureTar` header, the longest of its versions: it follows a member's header and is written late, too.
 const SECURETAR: u64 = 136;
-/// No header of a member, with all that precedes it, is longer.
-const LONGEST_HEADER: usize = 64 << 10;
 /// What readers look for first.
 const MANIFEST: [&[u8]; 2] = [b"./backup.json", b"backup.json"];
 
@@ -41,7 +39,7 @@ struct Head {
 #[derive(Debug)]
 enum State {
     /// The next header, as far as it is there.
-    Header(Vec<u8>),
+    Header(HeaderBlocks),
     /// Inside a member whose size is known.
     Member { ends: u64 },
     /// Inside one whose size will be written later.
@@ -56,13 +54,28 @@ pub struct Outline {
     position: u64,
     state: State,
     head: Option<Head>,
+    /// Of the member that came last, as far as it is known.
+    size: Option<u64>,
     zero_blocks: u32,
     has_manifest: bool,
+}
+
+/// What the bytes of an archive are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A member of this name begins.
+    Begin(String),
+    /// Its content, and the zeros behind it: these of the bytes that were taken.
+    Content(Range<usize>),
+    /// It has ended, and had so many bytes.
+    End(u64),
 }
 
 /// What a step of the archive means for those who pass it on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
+    /// Members, for those who don't take the bytes as they are.
+    pub seen: Vec<Seen>,
     /// These bytes may change.
     pub late: Vec<Range<u64>>,
     /// These bytes, announced as such before, are final.
@@ -71,7 +84,8 @@ pub struct Found {
 
 impl Default for Outline {
     fn default() -> Self {
-        Self { position: 0, state: State::Header(Vec::new()), head: None, zero_blocks: 0, has_manifest: false }
+        let state = State::Header(HeaderBlocks::default());
+        Self { position: 0, state, head: None, size: None, zero_blocks: 0, has_manifest: false }
     }
 }
 
@@ -87,84 +101,91 @@ impl Outline {
     }
 
     /// Takes the next bytes.
-    pub fn append(&mut self, mut bytes: &[u8], found: &mut Found) -> Result<(), NotABackup> {
-        while !bytes.is_empty() {
+    pub fn append(&mut self, bytes: &[u8], found: &mut Found) -> Result<(), NotABackup> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
             let taken = match &mut self.state {
-                State::Header(block) => {
-                    let wanted = BLOCK - block.len() % BLOCK;
-                    let taken = wanted.min(bytes.len());
-                    block.extend_from_slice(&bytes[..taken]);
-                    taken
-                }
-                State::Member { ends } => (*ends - self.position).min(bytes.len() as u64) as usize,
-                State::Growing => bytes.len(),
-                State::Ended => match bytes.iter().position(|byte| *byte != 0) {
-                    None => bytes.len(),
+                State::Header(blocks) => blocks.wanted().min(rest.len()),
+                State::Member { ends } => (*ends - self.position).min(rest.len() as u64) as usize,
+                State::Growing => rest.len(),
+                State::Ended => match rest.iter().position(|byte| *byte != 0) {
+                    None => rest.len(),
                     Some(at) => return Err(NotABackup::AfterEnd(self.position + at as u64)),
                 },
             };
-            self.keep(&bytes[..taken]);
+            let range = at..at + taken;
             self.position += taken as u64;
-            bytes = &bytes[taken..];
-            self.look(found)?;
+            self.take(&bytes[range.clone()], range.clone(), found)?;
+            at = range.end;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8], range: Range<usize>, found: &mut Found) -> Result<(), NotABackup> {
+        match &mut self.state {
+            State::Header(blocks) => {
+                let gathered = blocks.push(bytes);
+                self.header(gathered, found)?;
+            }
+            State::Member { ends } => {
+                found.seen.push(Seen::Content(range));
+                if *ends == self.position {
+                    self.state = State::Header(HeaderBlocks::default());
+                }
+            }
+            State::Growing => {
+                found.seen.push(Seen::Content(range));
+                self.keep(bytes);
+            }
+            State::Ended => {}
         }
         Ok(())
     }
 
     /// Keeps what may change of the current member.
     fn keep(&mut self, bytes: &[u8]) {
-        if let Some(head) = &mut self.head
-            && matches!(self.state, State::Growing)
-        {
+        if let Some(head) = &mut self.head {
             let most = head.header + SECURETAR as usize;
             let room = most.saturating_sub(head.bytes.len()).min(bytes.len());
             head.bytes.extend_from_slice(&bytes[..room]);
         }
     }
 
-    /// What the bytes so far mean.
-    fn look(&mut self, found: &mut Found) -> Result<(), NotABackup> {
-        match &mut self.state {
-            State::Header(block) if block.len() % BLOCK == 0 && !block.is_empty() => {
-                let block = std::mem::take(block);
-                self.header(block, found)
-            }
-            State::Member { ends } if *ends == self.position => {
-                self.state = State::Header(Vec::new());
+    fn header(&mut self, gathered: Gathered, found: &mut Found) -> Result<(), NotABackup> {
+        match gathered {
+            Gathered::Part => Ok(()),
+            Gathered::Zeros => {
+                self.close(found);
+                self.zero_blocks += 1;
+                if self.zero_blocks == 2 {
+                    self.state = State::Ended;
+                }
                 Ok(())
             }
-            _ => Ok(()),
+            Gathered::Header(block, entry) if self.zero_blocks == 0 => {
+                self.close(found);
+                self.begin(block, &entry, found);
+                Ok(())
+            }
+            Gathered::Header(..) | Gathered::NoHeader => {
+                Err(NotABackup::NoHeader(self.position.saturating_sub(BLOCK as u64)))
+            }
         }
     }
 
-    fn header(&mut self, block: Vec<u8>, found: &mut Found) -> Result<(), NotABackup> {
-        let begins = self.position - block.len() as u64;
-        self.close(found);
-        if block == END[..BLOCK] {
-            self.zero_blocks += 1;
-            self.state = if self.zero_blocks == 2 { State::Ended } else { State::Header(Vec::new()) };
-            return Ok(());
-        }
-        let Some(entry) = Reader::new(&block[..]).next_entry().ok().flatten().filter(|_| self.zero_blocks == 0) else {
-            // An extended header, and not all of it is there. All else is no header.
-            let is_extended = habackup::tar::is_header(block[..BLOCK].try_into().unwrap_or(&[0; BLOCK]))
-                && matches!(block[156], b'x' | b'g' | b'L' | b'K');
-            if !is_extended || block.len() >= LONGEST_HEADER || self.zero_blocks > 0 {
-                return Err(NotABackup::NoHeader(begins));
-            }
-            self.state = State::Header(block);
-            return Ok(());
-        };
+    fn begin(&mut self, block: Vec<u8>, entry: &Entry, found: &mut Found) {
         self.has_manifest |= MANIFEST.contains(&&entry.path[..]);
+        found.seen.push(Seen::Begin(String::from_utf8_lossy(&entry.path).into_owned()));
+        self.size = Some(entry.size);
         if entry.size == 0 && entry.kind == EntryKind::File && block.len() > BLOCK {
+            let begins = self.position - block.len() as u64;
             found.late.push(begins..self.position + SECURETAR);
             self.head = Some(Head { begins, header: block.len(), bytes: block });
             self.state = State::Growing;
-        } else {
-            let ends = self.position + entry.size + padding(entry.size) as u64;
-            self.state = if ends == self.position { State::Header(Vec::new()) } else { State::Member { ends } };
+        } else if entry.size > 0 {
+            self.state = State::Member { ends: self.position + entry.size + padding(entry.size) as u64 };
         }
-        Ok(())
     }
 
     /// Nothing of the last header changes any more.
@@ -172,6 +193,7 @@ impl Outline {
         if let Some(head) = self.head.take() {
             found.closed.push((head.begins, head.bytes));
         }
+        found.seen.extend(self.size.take().map(Seen::End));
     }
 
     /// The bytes that may be written again.
@@ -186,13 +208,17 @@ impl Outline {
         head.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         // A header that came in part has no right checksum.
         let Some(entry) = Reader::new(&head.bytes[..head.header]).next_entry().ok().flatten() else { return Ok(()) };
-        if entry.size == 0 {
+        let data = head.begins + head.header as u64;
+        let is_whole_header = offset == head.begins && bytes.len() >= head.header;
+        // A part that failed before its first byte stays empty; all else has bytes, and their number is not there yet.
+        if entry.size == 0 && !(is_whole_header && self.position == data) {
             return Ok(());
         }
-        let ends = head.begins + head.header as u64 + entry.size + padding(entry.size) as u64;
+        let ends = data + entry.size + padding(entry.size) as u64;
+        self.size = Some(entry.size);
         match ends.checked_sub(self.position) {
             None => return Err(NotABackup::TooShort(head.begins)),
-            Some(0) => self.state = State::Header(Vec::new()),
+            Some(0) => self.state = State::Header(HeaderBlocks::default()),
             Some(_) => self.state = State::Member { ends },
         }
         Ok(())

@@ -270,6 +270,7 @@ fn send(shared: &Shared, name: &str, orders: &mpsc::Receiver<Order>, queue: &Que
             }
             Order::Step(Step::Late(range)) => outbound.late(range.start, range.end - range.start),
             Order::Step(Step::Patch(offset, bytes)) => outbound.patch(offset, &bytes),
+            Order::Step(Step::Part(_)) => {}
             Order::Finish => {
                 let outcomes = outbound.finish();
                 return match outcomes.into_iter().next() {

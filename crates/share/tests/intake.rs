@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
-use habackup::tar::{Header, Kind, encode};
+use habackup::tar::{Header, Kind, Reader, encode};
 use proptest::prelude::*;
-use share::{Intake, NotABackup, Refused, Step};
+use share::{Intake, NotABackup, Piece, Refused, Step};
 
 /// A destination in memory.
 #[derive(Default)]
@@ -12,6 +12,8 @@ struct Sent {
     bytes: Vec<u8>,
     late: Vec<std::ops::Range<u64>>,
     patched_unannounced: bool,
+    /// Name, content with what follows it, and length of each member.
+    parts: Vec<(String, Vec<u8>, Option<u64>)>,
 }
 
 impl Sent {
@@ -25,8 +27,25 @@ impl Sent {
                     self.patched_unannounced |= !self.late.iter().any(|late| late.start <= offset && end <= late.end);
                     self.bytes[offset as usize..end as usize].copy_from_slice(&bytes);
                 }
+                Step::Part(Piece::Begin(name)) => self.parts.push((name, Vec::new(), None)),
+                Step::Part(Piece::Content(bytes)) => self.last().1.extend_from_slice(&bytes),
+                Step::Part(Piece::End(size)) => assert_eq!(self.last().2.replace(size), None),
             }
         }
+    }
+
+    fn last(&mut self) -> &mut (String, Vec<u8>, Option<u64>) {
+        self.parts.last_mut().unwrap()
+    }
+
+    /// Name and content of each member, in order.
+    fn members(&self) -> Vec<(&str, &[u8])> {
+        let content = |part: &[u8], size: Option<u64>| {
+            let size = size.unwrap() as usize;
+            assert!(part.len() - size < 512 && part[size..].iter().all(|byte| *byte == 0));
+            size
+        };
+        self.parts.iter().map(|(name, bytes, size)| (&name[..], from_body(&bytes[..content(bytes, *size)]))).collect()
     }
 }
 
@@ -98,6 +117,22 @@ fn sample() -> (Vec<(u64, Vec<u8>)>, Vec<u8>) {
     ])
 }
 
+/// Without what is written down late in encrypted content: whoever reads parts wants none of those.
+fn from_body(content: &[u8]) -> &[u8] {
+    if content.starts_with(b"SecureTar") { &content[136..] } else { content }
+}
+
+/// Name and content of each member of a complete archive.
+fn members_of(archive: &[u8]) -> Vec<(&'static str, &[u8])> {
+    let mut reader = Reader::new(archive);
+    let mut members = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let name: &'static str = String::from_utf8(entry.path.clone()).unwrap().leak();
+        members.push((name, from_body(&archive[entry.data_offset as usize..][..entry.size as usize])));
+    }
+    members
+}
+
 fn write(intake: &mut Intake, sent: &mut Sent, offset: u64, bytes: &[u8]) -> Result<(), Refused> {
     let mut steps = Vec::new();
     let result = intake.write(offset, Bytes::copy_from_slice(bytes), &mut steps);
@@ -123,6 +158,24 @@ fn what_supervisor_writes_comes_out_as_it_is() {
     finish(&mut intake, &mut sent).unwrap();
     assert!(sent.bytes == archive && !sent.patched_unannounced);
     assert_eq!(sent.late.len(), 4, "one for each member whose size came late");
+    assert_eq!(sent.members(), members_of(&archive));
+}
+
+#[test]
+fn a_part_without_a_byte_is_empty_and_the_next_one_is_whole() {
+    for first in [true, false] {
+        let full = ("./homeassistant.tar", content(30_000, 1), false);
+        let empty = ("./core_ssh.tar", Vec::new(), false);
+        let members = if first { [empty, full] } else { [full, empty] };
+        let (writes, archive) = supervisor(&members);
+        let (mut intake, mut sent) = (Intake::default(), Sent::default());
+        for (offset, bytes) in &writes {
+            write(&mut intake, &mut sent, *offset, bytes).unwrap();
+        }
+        finish(&mut intake, &mut sent).unwrap();
+        assert!(sent.bytes == archive);
+        assert_eq!(sent.members(), members_of(&archive));
+    }
 }
 
 #[test]
@@ -203,6 +256,7 @@ proptest! {
             }
         }
         finish(&mut intake, &mut sent).unwrap();
+        prop_assert!(sent.members() == members_of(&archive));
         prop_assert!(sent.bytes == archive && !sent.patched_unannounced);
     }
 

@@ -8,6 +8,7 @@
 mod damaged;
 mod encode;
 mod fields;
+mod gather;
 mod pax;
 pub mod python;
 mod reader;
@@ -15,6 +16,7 @@ mod reader;
 pub use damaged::{is_header, repaired_header};
 pub(crate) use encode::{Form, SIZE_TO_CHECKSUM, encode_as, patch_size};
 pub use encode::{Header, Kind, encode};
+pub use gather::{Gathered, HeaderBlocks};
 pub use reader::{Entry, EntryKind, Part, Reader, Tail, TarError};
 
 /// Bytes of a header block; bodies are padded to a multiple of it.
