@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `backup` | one backup, from the look around to the final name |
+//! | `remake` | a new archive of one that somebody else is still writing |
 //! | `repair` | a new archive of all that can be kept of one in whatever state |
 //! | `verify` | everything that is wrong with an archive, in plain words |
 //! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
@@ -33,6 +34,7 @@ mod names;
 mod progress;
 pub mod read;
 pub mod rehearse;
+pub mod remake;
 pub mod repair;
 pub mod restore;
 pub mod retention;

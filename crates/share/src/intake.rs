@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use engine::remake::Piece;
 
 use crate::outline::{Found, NotABackup, Outline, Seen};
 
@@ -29,17 +30,6 @@ pub enum Step {
     Patch(u64, Bytes),
     /// What the bytes are, for those who don't take them as they are.
     Part(Piece),
-}
-
-/// An archive's members while it grows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// A member of this name begins.
-    Begin(String),
-    /// The next bytes of its content; up to 511 zeros may follow it.
-    Content(Bytes),
-    /// It has ended, and had so many bytes.
-    End(u64),
 }
 
 /// Why a write is refused.

@@ -12,11 +12,12 @@ mod upload;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use engine::remake::Pieces;
 use smb_server::{Access, Share, ShutdownHandle, SmbServer};
 use store::{Bridge, Context, Secret, Store, store::Placement};
 
 use folder::Folder;
-pub use intake::{Intake, Piece, Refused, Step};
+pub use intake::{Intake, Refused, Step};
 pub use outline::{NotABackup, Outline};
 
 /// Wrong passwords until a name has to wait.
@@ -55,6 +56,14 @@ pub enum Event {
     },
 }
 
+/// Makes archives anew while they come, and brings them where they belong.
+pub trait Remaker: Send + Sync {
+    /// Whether an archive of this name is to be made anew; all others stay as they are.
+    fn takes(&self, name: &str) -> bool;
+    /// Makes one of its parts until they end. Its bytes, or why there is none: then nothing is left of it anywhere.
+    fn remake(&self, name: &str, pieces: &mut dyn Pieces) -> Result<u64, String>;
+}
+
 /// One destination that is shared.
 pub struct Shared {
     /// The folder's name.
@@ -71,6 +80,8 @@ pub struct Shared {
     pub memory: usize,
     /// Nothing can be removed.
     pub append_only: bool,
+    /// Makes some archives anew.
+    pub remaker: Option<Arc<dyn Remaker>>,
     /// Hears of what happens.
     pub on_event: Arc<dyn Fn(Event) + Send + Sync>,
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use engine::remake::{Piece, Pieces};
 use store::{
     StoreError,
     outbound::{Network, Outbound, Target},
@@ -32,6 +33,8 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(9);
 /// So much may wait in memory before a write waits as well.
 const AHEAD: usize = 8 << 20;
+
+const GIVEN_UP: &str = "it was given up";
 
 /// What the thread that sends is told.
 enum Order {
@@ -93,7 +96,7 @@ pub(crate) enum Failed {
 impl Upload {
     /// Begins one called `name`.
     pub(crate) fn begin(shared: &Arc<Shared>, name: &str) -> Arc<Self> {
-        let (orders, steps) = mpsc::channel();
+        let (orders, mut steps) = mpsc::channel();
         let (tell, ended) = watch::channel(None);
         let queue = Arc::new(Queue::default());
         let upload = Arc::new(Self {
@@ -107,7 +110,7 @@ impl Upload {
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
         thread::spawn(move || {
-            let outcome = send(&shared, &name, &steps, &queue);
+            let outcome = send(&shared, &name, &mut steps, &queue);
             // Nobody waits any more for what is still on its way here.
             drop(steps);
             queue.bytes.store(0, Ordering::Release);
@@ -240,13 +243,37 @@ impl Upload {
         match (self.failure(), guard.0.finish(&mut Vec::new())) {
             (Some(why), _) => why,
             (None, Err(refused)) => refused.to_string(),
-            (None, Ok(())) => "it was given up".to_owned(),
+            (None, Ok(())) => GIVEN_UP.to_owned(),
+        }
+    }
+}
+
+/// What comes, as the parts of an archive.
+struct Incoming<'a> {
+    orders: &'a mut mpsc::Receiver<Order>,
+    queue: &'a Queue,
+}
+
+impl Pieces for Incoming<'_> {
+    fn next(&mut self) -> Result<Option<Piece>, String> {
+        loop {
+            match self.orders.recv() {
+                Ok(Order::Step(Step::Part(piece))) => return Ok(Some(piece)),
+                // Its parts have been taken.
+                Ok(Order::Step(Step::Append(bytes))) => self.queue.remove(bytes.len()),
+                Ok(Order::Step(Step::Late(_) | Step::Patch(..))) => {}
+                Ok(Order::Finish) => return Ok(None),
+                Err(_) => return Err(GIVEN_UP.to_owned()),
+            }
         }
     }
 }
 
 /// Sends what comes, on a thread of its own.
-fn send(shared: &Shared, name: &str, orders: &mpsc::Receiver<Order>, queue: &Queue) -> Ended {
+fn send(shared: &Shared, name: &str, orders: &mut mpsc::Receiver<Order>, queue: &Queue) -> Ended {
+    if let Some(remaker) = shared.remaker.as_ref().filter(|remaker| remaker.takes(name)) {
+        return remaker.remake(name, &mut Incoming { orders, queue });
+    }
     let plain = |error: &StoreError| error.to_string();
     let target = match &shared.directory {
         Some(directory) => Target::File(PathBuf::from(directory).join(name)),
@@ -281,5 +308,5 @@ fn send(shared: &Shared, name: &str, orders: &mpsc::Receiver<Order>, queue: &Que
         }
     }
     outbound.abort();
-    Err("it was given up".to_owned())
+    Err(GIVEN_UP.to_owned())
 }

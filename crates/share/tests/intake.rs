@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
+use engine::remake::Piece;
 use habackup::tar::{Header, Kind, Reader, encode};
 use proptest::prelude::*;
-use share::{Intake, NotABackup, Piece, Refused, Step};
+use share::{Intake, NotABackup, Refused, Step};
 
 /// A destination in memory.
 #[derive(Default)]

@@ -28,7 +28,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("sample", &[]),
     ("testkit", &[]),
     ("engine", &["habackup", "livesqlite", "pargz", "store"]),
-    ("share", &["habackup", "store"]),
+    ("share", &["engine", "habackup", "store"]),
     ("keeper", &["engine", "store"]),
     ("web", &["engine", "keeper", "peer", "store"]),
     ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "share", "store", "web"]),

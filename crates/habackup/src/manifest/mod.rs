@@ -43,7 +43,7 @@ pub struct Addon<'a> {
 
 /// The description, every key kept. Getters give what is there in the right type; [`Manifest::check`] says what is
 /// missing or wrong.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     fields: Map<String, Value>,
 }

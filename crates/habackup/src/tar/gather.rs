@@ -37,7 +37,7 @@ impl HeaderBlocks {
     pub fn push(&mut self, bytes: &[u8]) -> Gathered {
         self.0.extend_from_slice(bytes);
         let blocks = &self.0;
-        if blocks.is_empty() || blocks.len() % BLOCK != 0 {
+        if blocks.is_empty() || !blocks.len().is_multiple_of(BLOCK) {
             return Gathered::Part;
         }
         if blocks[..] == END[..BLOCK] {
@@ -48,7 +48,8 @@ impl HeaderBlocks {
             return Gathered::Header(std::mem::take(&mut self.0), entry);
         }
         // An extended header, and not all of it is there.
-        let is_extended = blocks.first_chunk().is_some_and(is_header) && matches!(blocks[156], b'x' | b'g' | b'L' | b'K');
+        let is_extended =
+            blocks.first_chunk().is_some_and(is_header) && matches!(blocks[156], b'x' | b'g' | b'L' | b'K');
         if is_extended && blocks.len() < LONGEST {
             return Gathered::Part;
         }

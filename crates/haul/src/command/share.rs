@@ -77,7 +77,17 @@ fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network
     };
     let on_event = Arc::new(|event: Event| say(&happened(&event)));
     let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
-    Ok(Shared { name: name.to_owned(), store, directory, bridge, context, memory, append_only, on_event })
+    Ok(Shared {
+        name: name.to_owned(),
+        store,
+        directory,
+        bridge,
+        context,
+        memory,
+        append_only,
+        remaker: None,
+        on_event,
+    })
 }
 
 /// Nobody may be reading any more; sharing continues.

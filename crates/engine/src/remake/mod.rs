@@ -1,0 +1,275 @@
+//! An archive made anew of one that somebody else is still writing: each part is compressed and encrypted while it
+//! comes, the description is corrected, and an index and a verdict are added. Nothing is stored on the way.
+//!
+//! The parts come as plain tars, in any order, and their bytes stay as they are. The description is known last, as in
+//! every archive of Home Assistant's Supervisor, so it stands behind the parts.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `part` | one part as a reader: what its writer puts behind it is left out |
+//! | `look` | what a part's members say, while they pass |
+
+mod look;
+mod part;
+
+use std::{io::Read, num::NonZeroUsize, sync::Arc};
+
+use habackup::{
+    archive::MANIFEST,
+    index::{Index, IndexBuilder},
+    manifest::Manifest,
+    outer::Outer,
+    securetar::{Keys, Password},
+    version::HaVersion,
+};
+use jiff::Timestamp;
+use pargz::Level;
+use store::{
+    Cancellation, Expected,
+    outbound::{Network, Outbound},
+};
+
+pub use self::part::{Piece, Pieces};
+use self::{look::Look, part::PartReader};
+use crate::{
+    error::BackupError,
+    progress::{Phase, Progress},
+    verdict::{Judgement, Verdict},
+    write::{
+        broken::{Broken, Ended},
+        destination::{self, CopyReport, Destination},
+        layout::{Layout, Packed, SecureTar, container_version},
+        pipeline::{Output, all_cores},
+    },
+};
+
+/// What else a member's body may be, beside a part: kept whole.
+const SMALL: u64 = 16 << 20;
+/// Home Assistant's own part.
+const MAIN: &str = "homeassistant";
+
+/// How the new archive is made.
+pub struct RemakeOptions {
+    /// Where it goes.
+    pub destinations: Vec<Destination>,
+    /// Its file name.
+    pub file_name: String,
+    /// `None`: not compressed.
+    pub level: Option<Level>,
+    /// `None`: not encrypted.
+    pub password: Option<Password>,
+    /// Which encryption.
+    pub securetar: SecureTar,
+    /// Home Assistant's version, by which the encryption is chosen; `None`: one that every version reads.
+    pub ha_version: Option<HaVersion>,
+    /// Threads to work with; `None` for one per core.
+    pub threads: Option<NonZeroUsize>,
+    /// Of which instance it is.
+    pub instance: Option<String>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Remade {
+    /// Bytes of the archive.
+    pub size: u64,
+    /// Bytes of its parts as they came.
+    pub bytes_in: u64,
+    /// Its copies.
+    pub copies: Vec<CopyReport>,
+    /// What it is worth.
+    pub judgement: Judgement,
+    /// Home Assistant's identifier of it.
+    pub slug: String,
+}
+
+/// Makes an archive of what comes. `complaints` is asked once, when the description is there: what of it is missing, in
+/// the words of whoever made it. When this returns, every copy that arrived has its final name, whole and checked;
+/// nothing is left of any other.
+pub fn remake(
+    options: RemakeOptions,
+    pieces: &mut dyn Pieces,
+    complaints: &dyn Fn(&Manifest) -> Vec<String>,
+    network: Option<&Network<'_>>,
+    progress: &Arc<Progress>,
+    cancel: &Cancellation,
+) -> Result<Remade, BackupError> {
+    let targets = options.destinations.iter().map(|destination| destination.target(&options.file_name)).collect();
+    let mut outbound = Outbound::prepare(targets, network.copied(), false)?;
+    if outbound.needs_sizes() || outbound.needs_length() {
+        let _ = outbound.abort();
+        let reason = "a destination needs every size in advance, and those of this backup are known last";
+        return Err(BackupError::Pipeline(reason.to_owned()));
+    }
+    let version = options
+        .ha_version
+        .as_ref()
+        .map_or(habackup::securetar::SecureTarVersion::V2, |version| container_version(options.securetar, version));
+    let keys = options.password.as_ref().map(|password| Keys::create(version, password)).transpose();
+    let threads = options.threads.unwrap_or_else(all_cores);
+    let layout = Layout {
+        manifest: Manifest::default(),
+        mtime: (options.now.as_second(), options.now.subsec_nanosecond().unsigned_abs()),
+        compression: options.level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
+        keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
+    };
+    outbound.begin(Expected::default())?;
+    progress.enter(Phase::Running);
+    progress.set_threads(threads.get());
+    let mut output = Output::new(outbound, Arc::clone(progress));
+    let work = Work { layout, instance: options.instance, pieces, complaints, progress, cancel };
+    let laid = match work.lay_out(&mut output) {
+        Ok(laid) => laid,
+        Err(broken) => {
+            let failures = output.into_outbound().abort();
+            return Err(match broken.into_ended(failures, cancel) {
+                Ended::Failed(error) => error,
+                Ended::Stale => BackupError::Cancelled,
+            });
+        }
+    };
+    progress.enter(Phase::Finishing);
+    let copies = destination::settle(output.into_outbound().finish())?;
+    let Laid { size, bytes_in, judgement, slug } = laid;
+    Ok(Remade { size, bytes_in, copies, judgement, slug })
+}
+
+struct Work<'a> {
+    layout: Layout,
+    instance: Option<String>,
+    pieces: &'a mut dyn Pieces,
+    complaints: &'a dyn Fn(&Manifest) -> Vec<String>,
+    progress: &'a Arc<Progress>,
+    cancel: &'a Cancellation,
+}
+
+struct Laid {
+    size: u64,
+    bytes_in: u64,
+    judgement: Judgement,
+    slug: String,
+}
+
+/// A part that was taken.
+struct Taken {
+    /// As in the description: `homeassistant`, an app's slug, a folder with `_` for `/`.
+    name: String,
+    /// What is wrong with it.
+    fault: Option<&'static str>,
+}
+
+/// The index of Home Assistant's own part, and how that was packed.
+type Main = (IndexBuilder, Packed);
+
+impl Work<'_> {
+    fn lay_out(mut self, output: &mut Output) -> Result<Laid, Broken> {
+        let mut outer = Outer::new(output, self.layout.mtime);
+        let (mut manifest, mut main): (Option<Manifest>, Option<Main>) = (None, None);
+        let (mut taken, mut bytes_in) = (Vec::new(), 0);
+        while let Some(name) = part::begin(self.pieces).map_err(Broken::Inside)? {
+            let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+            let mut reader = PartReader::new(self.pieces);
+            if Some(name.as_str()) == MANIFEST.strip_prefix("./") {
+                manifest = Some(describe(&mut reader)?);
+                continue;
+            }
+            let Some(base) = name.strip_suffix(".tar") else {
+                // What a later Supervisor may add; an archive that is compressed already is not made anew.
+                let body = if name.ends_with(".tar.gz") { None } else { small(&mut reader)? };
+                let body = body.ok_or_else(|| Broken::Inside(format!("{name} is no plain archive")))?;
+                outer = outer.member(&name, &body)?;
+                continue;
+            };
+            let is_main = base == MAIN;
+            let new_name = if self.layout.compression.is_some() { format!("{name}.gz") } else { name.clone() };
+            let mut look = Look::new(&mut reader, is_main.then(|| IndexBuilder::new(&new_name)));
+            let packed;
+            (outer, packed) = self.layout.member(outer, &new_name, &mut look, self.progress, self.cancel)?;
+            let (fault, index) = look.finish();
+            bytes_in += reader.finish().map_err(Broken::Inside)?;
+            if let Some(mut index) = index {
+                index.sum(packed.sum);
+                main = Some((index, packed));
+            }
+            taken.push(Taken { name: base.to_owned(), fault });
+        }
+        let manifest = manifest.ok_or_else(|| Broken::Inside("it has no description".to_owned()))?;
+        self.layout.manifest = self.corrected(manifest);
+        let mut judgement = match &main {
+            Some((index, _)) => {
+                let index =
+                    Index::parse(&index.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
+                Judgement::of_repaired(&index, &self.layout.manifest, &[], (0, std::iter::empty()))
+            }
+            None => Judgement::default(),
+        };
+        self.lose(&taken, &mut judgement);
+        let json = self.layout.json(Some(&judgement));
+        outer = outer.member(MANIFEST, &json)?;
+        if let Some((mut index, packed)) = main {
+            index.describe(&json);
+            outer = self.layout.index(outer, index.finish(packed.pieces.as_ref(), &packed.nonces))?;
+        }
+        let slug = self.layout.manifest.slug().unwrap_or_default().to_owned();
+        Ok(Laid { size: outer.finish()?.1, bytes_in, judgement, slug })
+    }
+
+    fn corrected(&self, mut manifest: Manifest) -> Manifest {
+        manifest.set("compressed", self.layout.compression.is_some().into());
+        manifest.set("protected", self.layout.keys.is_some().into());
+        if let Some(instance) = &self.instance {
+            manifest.set_instance(instance);
+        }
+        manifest
+    }
+
+    /// What is missing, by what the description promises and by what its maker says.
+    fn lose(&self, taken: &[Taken], judgement: &mut Judgement) {
+        let manifest = &self.layout.manifest;
+        let addons = manifest.addons();
+        let called = |base: &str| match addons.iter().find(|addon| addon.slug == base) {
+            _ if base == MAIN => "Home Assistant's configuration".to_owned(),
+            Some(addon) if !addon.name.is_empty() => format!("the app {}", addon.name),
+            Some(addon) => format!("the app {}", addon.slug),
+            None => format!("the folder {}", base.replace('_', "/")),
+        };
+        for part in taken {
+            if let Some(fault) = part.fault {
+                judgement.lose(&format!("{} ({fault})", called(&part.name)), part.name == MAIN);
+            }
+        }
+        let is_there = |base: &str| taken.iter().any(|part| part.name == base);
+        for base in manifest.inner_archives().iter().map(|name| bare(name)).filter(|base| !is_there(base)) {
+            judgement.lose(&called(base), base == MAIN);
+        }
+        for complaint in (self.complaints)(manifest) {
+            judgement.lose(&complaint, false);
+        }
+        debug_assert!(judgement.missing.is_empty() || judgement.verdict >= Verdict::Incomplete);
+    }
+}
+
+/// A part's name without what says how it is packed.
+fn bare(name: &str) -> &str {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    name.strip_suffix(".tar.gz").or_else(|| name.strip_suffix(".tar")).unwrap_or(name)
+}
+
+fn describe(reader: &mut PartReader<'_>) -> Result<Manifest, Broken> {
+    let json = small(reader)?.ok_or_else(|| Broken::Inside("its description is far too long".to_owned()))?;
+    Manifest::parse(&json).map_err(|error| Broken::Inside(error.to_string()))
+}
+
+/// A whole body; `None`: it is too long for that.
+fn small(reader: &mut PartReader<'_>) -> Result<Option<Vec<u8>>, Broken> {
+    let mut body = Vec::new();
+    let read = (&mut *reader).take(SMALL + 1).read_to_end(&mut body);
+    read.map_err(|error| Broken::Inside(error.to_string()))?;
+    if body.len() as u64 > SMALL {
+        return Ok(None);
+    }
+    reader.finish().map_err(Broken::Inside)?;
+    Ok(Some(body))
+}
