@@ -218,6 +218,20 @@ fn a_destination_that_fails_is_told_with_its_reason_and_the_next_backup_is_not_h
 }
 
 #[test]
+fn only_addresses_that_are_allowed_may_connect() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas", "--allow", "127.0.0.1", "--allow", "192.168.1.9"]);
+    let said = sharing.does(path, "put a.tar; get a.tar back.tar");
+    assert!(sharing.line().starts_with("Received a.tar ("), "{said}");
+    assert!(fs::read(path.join("back.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap(), "{said}");
+    drop(sharing);
+    let sharing = Sharing::start(path, &["nas", "--allow", "192.168.1.9"]);
+    let said = sharing.does(path, "ls");
+    assert!(!said.contains("a.tar") && said.contains("NT_STATUS_"), "{said}");
+}
+
+#[test]
 fn mistakes_are_told_before_anything_starts() {
     let home = home("[destinations.nas]\nurl = \"nas\"\n");
     let path = home.path();
@@ -230,6 +244,10 @@ fn mistakes_are_told_before_anything_starts() {
     assert!(code == Some(2) && said.contains("the password file missing can't be read"), "{said}");
     let (code, said) = share(&["nas", "--password-file", "password", "--listen", "nonsense"]);
     assert!(code == Some(2) && said.contains("\"nonsense\" is not an address"), "{said}");
+    let (code, said) = share(&["nas", "nas", "--password-file", "password"]);
+    assert!(code == Some(2) && said.contains("\"nas\" is given twice"), "{said}");
+    let (code, said) = share(&["nas", "--password-file", "password", "--allow", "somebody"]);
+    assert!(code == Some(2) && said.contains("--allow"), "{said}");
     let (code, said) = share(&["./config", "--password-file", "password"]);
     assert!(code == Some(2) && said.contains("is not a destination of haul.toml"), "{said}");
 }

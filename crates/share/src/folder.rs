@@ -60,10 +60,10 @@ impl Folder {
     }
 
     /// Gives up what is not complete.
-    pub(crate) async fn end(&self) {
+    pub(crate) async fn end(&self, why: &str) {
         let uploads = self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, upload) in uploads.into_iter().filter(|(_, upload)| !upload.is_finishing()) {
-            self.give_up(&name, &upload, "haul share was ended").await;
+            self.give_up(&name, &upload, why).await;
         }
     }
 

@@ -5,18 +5,25 @@
 //! program hears at once when the destination is full or away.
 
 mod folder;
+mod gate;
 mod intake;
 mod names;
 mod outline;
 mod upload;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use engine::remake::Pieces;
-use smb_server::{Access, Share, ShutdownHandle, SmbServer};
+use smb_server::{ConfigHandle, Share, ShutdownHandle, SmbServer};
 use store::{Bridge, Context, Secret, Store, store::Placement};
 
 use folder::Folder;
+use gate::Gate;
 pub use intake::{Intake, Refused, Step};
 pub use outline::{NotABackup, Outline};
 
@@ -93,60 +100,115 @@ impl Shared {
     }
 }
 
+/// Who may come, and with what.
+pub struct Access<'a> {
+    /// The only user.
+    pub user: &'a str,
+    /// Their password.
+    pub password: &'a Secret,
+    /// Only these addresses may connect; nothing: every address.
+    pub allowed: Option<Vec<IpAddr>>,
+}
+
 /// Serves folders.
 pub struct Server {
     smb: SmbServer,
-    folders: Vec<Folder>,
+    gate: Option<Gate>,
+    folders: Folders,
 }
 
-/// Ends a [`Server`].
-pub struct Ending {
+/// The folders of a [`Server`], while it runs.
+#[derive(Clone)]
+pub struct Folders {
+    shares: ConfigHandle,
     shutdown: ShutdownHandle,
-    folders: Vec<Folder>,
+    user: String,
+    folders: Arc<Mutex<Vec<Folder>>>,
 }
 
-impl Ending {
-    /// Takes no more requests, and gives up what is not complete: nothing of it stays at its destination.
-    pub async fn end(self) {
-        self.shutdown.shutdown();
-        for folder in self.folders {
-            folder.end().await;
+impl Folders {
+    /// Adds one; its name must be new.
+    pub async fn add(&self, shared: Shared) -> io::Result<()> {
+        let folder = Folder::new(shared);
+        let share = Share::new(folder.name(), folder.clone()).user(&*self.user, smb_server::Access::ReadWrite);
+        let share = share.leases(false).durable_handles(false).change_notify(false);
+        self.shares.add_share(share).await.map_err(|error| io::Error::other(error.to_string()))?;
+        self.lock().push(folder);
+        Ok(())
+    }
+
+    /// Takes one away, and gives up what is not complete there.
+    pub async fn remove(&self, name: &str) {
+        let removed: Vec<Folder> = self.lock().extract_if(.., |folder| folder.name() == name).collect();
+        // It is gone for those who are connected as well.
+        let _ = self.shares.remove_share(name).await;
+        for folder in removed {
+            folder.end("the network folder was taken away").await;
         }
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().iter().map(|folder| folder.name().to_owned()).collect()
+    }
+
+    /// Takes no more requests, and gives up what is not complete: nothing of it stays at its destination.
+    pub async fn end(self, why: &str) {
+        self.shutdown.shutdown();
+        let folders = self.lock().clone();
+        for folder in folders {
+            folder.end(why).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Folder>> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Server {
-    /// For one user; `listen` may have port 0.
-    pub fn new(listen: SocketAddr, user: &str, password: &Secret, folders: Vec<Shared>) -> io::Result<Self> {
-        let mut builder = SmbServer::builder()
-            .listen(listen)
-            .user(user, password.expose())
+    /// Listens there; `listen` may have port 0. Gives the address as well.
+    pub async fn bind(listen: SocketAddr, access: &Access<'_>) -> io::Result<(Self, SocketAddr)> {
+        let (gate, behind) = match &access.allowed {
+            None => (None, listen),
+            Some(allowed) => {
+                (Some(Gate::bind(listen, allowed.clone()).await?), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
+            }
+        };
+        let builder = SmbServer::builder()
+            .listen(behind)
+            .user(access.user, access.password.expose())
             .require_signing(true)
             .max_connections(CONNECTIONS)
             .max_read_size(LARGEST)
             .max_write_size(LARGEST)
             .logon_throttle(WRONG_PASSWORDS, std::time::Duration::from_mins(1));
-        let folders: Vec<Folder> = folders.into_iter().map(Folder::new).collect();
-        for folder in &folders {
-            let share = Share::new(folder.name(), folder.clone()).user(user, Access::ReadWrite);
-            builder = builder.share(share.leases(false).durable_handles(false).change_notify(false));
-        }
         let smb = builder.build().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { smb, folders })
+        let mut address = smb.bind().await?;
+        if let Some(gate) = &gate {
+            address = gate.address()?;
+        }
+        let folders = Folders {
+            shares: smb.config_handle(),
+            shutdown: smb.shutdown_handle(),
+            user: access.user.to_owned(),
+            folders: Arc::default(),
+        };
+        Ok((Self { smb, gate, folders }, address))
     }
 
-    /// Listens, and says where.
-    pub async fn bind(&self) -> io::Result<SocketAddr> {
-        self.smb.bind().await
+    /// Its folders, none so far.
+    pub fn folders(&self) -> Folders {
+        self.folders.clone()
     }
 
-    /// For whoever ends it.
-    pub fn ending(&self) -> Ending {
-        Ending { shutdown: self.smb.shutdown_handle(), folders: self.folders.clone() }
-    }
-
-    /// Serves until it is ended.
+    /// Serves until its folders are ended.
     pub async fn run(self) -> io::Result<()> {
-        self.smb.serve().await
+        let Some(gate) = self.gate else { return self.smb.serve().await };
+        let Some(behind) = self.smb.local_addr().await else { return Err(io::ErrorKind::NotConnected.into()) };
+        tokio::select! {
+            served = self.smb.serve() => served,
+            never = gate.run(behind) => match never {},
+        }
     }
 }

@@ -236,7 +236,8 @@ impl Upload {
 
     /// Why it is not complete.
     pub(crate) async fn lacks(&self) -> String {
-        if let Some(Err(why)) = self.outcome() {
+        // A destination's own reason comes first; that it was told to stop is none.
+        if let Some(Err(why)) = self.outcome().filter(|ended| ended.as_ref().err().is_none_or(|why| why != GIVEN_UP)) {
             return why;
         }
         let mut guard = self.intake.lock().await;

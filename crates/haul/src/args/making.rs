@@ -139,6 +139,9 @@ pub(crate) struct ShareArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8746")]
     pub(crate) listen: String,
+    /// Only this address may connect; can be repeated
+    #[arg(long, value_name = "IP")]
+    pub(crate) allow: Vec<std::net::IpAddr>,
     /// The user that clients log in as
     #[arg(long, value_name = "NAME")]
     pub(crate) user: String,

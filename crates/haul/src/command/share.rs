@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use share::{Event, Server, Shared};
+use share::{Access, Event, Server, Shared};
 use store::{Address, Cancellation, Secret};
 
 use crate::{
@@ -25,15 +25,23 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
     let memory = usize::try_from(args.memory).unwrap_or(usize::MAX);
     let network = Network::start(None, cancel)?;
     let mut folders = Vec::new();
-    for name in &args.destinations {
+    for (at, name) in args.destinations.iter().enumerate() {
+        if args.destinations[..at].contains(name) {
+            return Err(Failure::usage(format!("{name:?} is given twice")).hint("name each destination once"));
+        }
         folders.push(folder(name, memory, args.append_only, config, &network)?);
     }
     let cannot = |error: std::io::Error| {
         Failure::new(FAILED, format!("can't listen on {listen}: {}", engine::plain_reason(&error)))
             .hint("choose another address or port with --listen")
     };
-    let server = Server::new(listen, &args.user, &password, folders).map_err(cannot)?;
-    let address = network.bridge.wait(server.bind()).map_err(cannot)?;
+    let allowed = (!args.allow.is_empty()).then(|| args.allow.clone());
+    let access = Access { user: &args.user, password: &password, allowed };
+    let (server, address) = network.bridge.wait(Server::bind(listen, &access)).map_err(cannot)?;
+    let serving = server.folders();
+    for folder in folders {
+        network.bridge.wait(serving.add(folder)).map_err(cannot)?;
+    }
     let mut lines: Vec<String> = args
         .destinations
         .iter()
@@ -46,10 +54,9 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
         lines.push("Only this machine can reach it; --listen with another address opens it to the network".to_owned());
     }
     output::lines(&lines)?;
-    let ending = server.ending();
     let mut running = network.bridge.spawn(server.run());
     let ended = network.bridge.wait(cancel.unless_cancelled(&mut running));
-    network.bridge.wait(ending.end());
+    network.bridge.wait(serving.end("haul share was ended"));
     match ended {
         Some(Ok(Err(error))) => Err(cannot(error)),
         _ => Ok(DONE),
