@@ -117,16 +117,17 @@ fn parts(archive: &[u8], password: bool) -> Vec<(String, Vec<u8>)> {
     for member in opened.members() {
         let mut body = Vec::new();
         opened.body(member).read_to_end(&mut body).unwrap();
-        let Some(base) = member.name.strip_suffix(".gz").or_else(|| member.name.strip_suffix(".tar")) else { continue };
+        let compressed = member.name.strip_suffix(".tar.gz");
+        let Some(base) = compressed.or_else(|| member.name.strip_suffix(".tar")) else { continue };
         if password {
             let mut plain = Vec::new();
             Decryptor::open(&body[..], &Password::new(PASSWORD)).unwrap().read_to_end(&mut plain).unwrap();
             body = plain;
         }
-        if member.name.ends_with(".gz") {
+        if compressed.is_some() {
             body = inflated(&body);
         }
-        parts.push((base.trim_end_matches(".tar").to_owned(), body));
+        parts.push((base.to_owned(), body));
     }
     parts
 }

@@ -123,7 +123,7 @@ pub struct Folders {
     shares: ConfigHandle,
     shutdown: ShutdownHandle,
     user: String,
-    folders: Arc<Mutex<Vec<Folder>>>,
+    served: Arc<Mutex<Vec<Folder>>>,
 }
 
 impl Folders {
@@ -162,7 +162,7 @@ impl Folders {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Folder>> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,7 +192,7 @@ impl Server {
             shares: smb.config_handle(),
             shutdown: smb.shutdown_handle(),
             user: access.user.to_owned(),
-            folders: Arc::default(),
+            served: Arc::default(),
         };
         Ok((Self { smb, gate, folders }, address))
     }
