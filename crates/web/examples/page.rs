@@ -5,10 +5,19 @@
 #[path = "../tests/fake/mod.rs"]
 mod fake;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use fake::{Fake, state::State};
-use web::{App, Listener, Options, Trust, serve};
+use web::{App, Ingress, Listener, NotAdmitted, Options, Trust, serve};
+
+/// No Home Assistant is there to ask.
+struct Everybody;
+
+impl Ingress for Everybody {
+    fn admit(&self, _peer: Option<IpAddr>, _user: &str) -> Result<(), NotAdmitted> {
+        Ok(())
+    }
+}
 
 #[tokio::main]
 async fn main() {
@@ -23,8 +32,13 @@ async fn main() {
         _ => State::good(),
     };
     let backend = Arc::new(Fake::new(state));
-    let options =
-        Options { state: word(2, "/tmp/haul-page").into(), base_path: String::new(), hosts: Vec::new(), https: false };
+    let options = Options {
+        state: word(2, "/tmp/haul-page").into(),
+        base_path: String::new(),
+        hosts: Vec::new(),
+        https: false,
+        ingress: Some(Arc::new(Everybody)),
+    };
     let app = App::new(backend.clone(), options).unwrap();
     let listener = tokio::net::TcpListener::bind(word(1, "127.0.0.1:8745")).await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());

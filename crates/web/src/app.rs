@@ -24,11 +24,13 @@ use crate::{
     pages,
     refusal::Refusal,
     shared::{Asked, Checked, Options, SLOW, Shared},
-    visitor::{FORM_FIELD, FORM_HEADER, Hosts, Trust, Visit, Visitor, is_foreign, is_safe},
+    visitor::{FORM_FIELD, FORM_HEADER, Hosts, NotAdmitted, Trust, USER, Visit, Visitor, is_foreign, is_safe},
 };
 
 /// No form and no order is longer.
 const LONGEST_BODY: usize = 256 << 10;
+/// Tells whether the service answers, and nothing else.
+const HEALTH: &str = "/healthz";
 /// It has to arrive within this time.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -94,7 +96,14 @@ impl App {
             form: Fields::default(),
             body: Bytes::new(),
         };
-        let mut response = match self.admitted(request, &mut asked).await {
+        let user = request.headers().get(USER).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        // Supervisor asks for this by itself, and it tells nothing.
+        let is_open = visit.trust != Trust::Ingress || request.uri().path() == HEALTH;
+        let admitted = match if is_open { Ok(()) } else { self.let_in(visit, user).await } {
+            Ok(()) => self.admitted(request, &mut asked).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut response = match admitted {
             Ok(request) => self.router.clone().call(request).await.unwrap_or_else(|never| match never {}),
             Err(refusal) => axum::response::IntoResponse::into_response(refusal),
         };
@@ -105,6 +114,32 @@ impl App {
             *response.body_mut() = Body::empty();
         }
         secured(response, visit.trust)
+    }
+
+    /// Whether Home Assistant sends it, and on behalf of an administrator. Its menu hides the page from all others, but
+    /// does not keep them from asking.
+    async fn let_in(&self, visit: Visit, user: String) -> Result<(), Refusal> {
+        let ingress = self.shared.options.ingress.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            ingress.map_or(Err(NotAdmitted::Stranger), |ingress| ingress.admit(visit.peer, &user))
+        });
+        match asked.await.unwrap_or_else(|_| Err(NotAdmitted::Unknown("an error of its own".to_owned()))) {
+            Ok(()) => Ok(()),
+            Err(NotAdmitted::Stranger) => {
+                Err(Refusal::new(StatusCode::FORBIDDEN, "This page is shown by Home Assistant only.")
+                    .hint("Open Haul in Home Assistant's menu."))
+            }
+            Err(NotAdmitted::NotAdministrator) => Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "Haul is for Home Assistant's administrators: backups hold every password of the home.",
+            )
+            .hint("Log in to Home Assistant as an administrator.")),
+            Err(NotAdmitted::Unknown(why)) => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("Haul could not ask Home Assistant who you are: {why}."),
+            )
+            .hint("Wait until Home Assistant has started, and load the page again.")),
+        }
     }
 
     /// Everything that can be said against a request whatever it asks for.
@@ -175,7 +210,7 @@ impl App {
 
 /// Whether a program asks.
 fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || path == "/metrics" || path == "/healthz"
+    path.starts_with("/api/") || path == "/metrics" || path == HEALTH
 }
 
 fn moved(uri: &Uri, path: &str) -> Uri {

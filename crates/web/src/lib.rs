@@ -35,4 +35,4 @@ pub use auth::{Scope, TokenInfo};
 pub use backend::Backend;
 pub use serve::{Listener, serve};
 pub use shared::Options;
-pub use visitor::{Trust, Visit};
+pub use visitor::{Ingress, NotAdmitted, Trust, Visit};

@@ -20,11 +20,11 @@ use crate::{
     fields::Fields,
     refusal::Refusal,
     text::Clock,
-    visitor::{Hosts, Visit, Visitor},
+    visitor::{Hosts, Ingress, Visit, Visitor},
 };
 
 /// How pages are served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Where accounts are kept.
     pub state: PathBuf,
@@ -34,6 +34,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Browsers come by https only, through a proxy.
     pub https: bool,
+    /// Who is let in through Home Assistant; nothing: nobody.
+    pub ingress: Option<Arc<dyn Ingress>>,
 }
 
 /// What every handler can use.

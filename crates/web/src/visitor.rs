@@ -18,6 +18,26 @@ pub enum Trust {
     Ingress,
 }
 
+/// Knows Home Assistant's users, for connections that are trusted as [`Trust::Ingress`].
+pub trait Ingress: Send + Sync {
+    /// Whether a request from there, on behalf of the user with this id, is let in. May ask Home Assistant and wait.
+    fn admit(&self, peer: Option<IpAddr>, user: &str) -> Result<(), NotAdmitted>;
+}
+
+/// Why a request that came through Home Assistant, or claims so, is turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// It does not come from Home Assistant.
+    Stranger,
+    /// The user is no administrator.
+    NotAdministrator,
+    /// Home Assistant could not be asked, and why.
+    Unknown(String),
+}
+
+/// The header by which Home Assistant says who asks; nobody else can set it.
+pub(crate) const USER: &str = "x-remote-user-id";
+
 /// What is known of a request besides itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Visit {

@@ -60,8 +60,13 @@ impl Listening {
             file: Arc::clone(&running.configuration),
             signing: SigningIn::new(&running.service),
         };
-        let options =
-            Options { state, base_path: args.base_path.clone(), hosts: args.hosts.clone(), https: args.https };
+        let options = Options {
+            state,
+            base_path: args.base_path.clone(),
+            hosts: args.hosts.clone(),
+            https: args.https,
+            ingress: None,
+        };
         let app = App::new(Arc::new(page), options)
             .map_err(|error| failed("read the page's accounts in the state directory", &error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -121,6 +121,36 @@ async fn a_base_path_stands_before_every_address() {
 }
 
 #[tokio::test]
+async fn only_administrators_of_home_assistant_are_let_in_and_only_through_it() {
+    let site = Site::new(State::good());
+    for (user, status, says) in [
+        ("owner", StatusCode::OK, "Backups"),
+        ("guest", StatusCode::FORBIDDEN, "administrators"),
+        ("early", StatusCode::SERVICE_UNAVAILABLE, "it is starting"),
+    ] {
+        for path in ["/", "/api/v1/status"] {
+            let got = site.send(request("GET", path, &[("x-remote-user-id", user)], ""), Trust::Ingress).await;
+            assert_eq!(got.status, status, "{user} {path}");
+            assert!(path != "/" || got.text.contains(says), "{user}: {}", got.text);
+        }
+        let order = request("POST", "/sync", &[("x-remote-user-id", user), ("content-type", FORM)], "");
+        assert_ne!(site.send(order, Trust::Ingress).await.status, StatusCode::SEE_OTHER);
+    }
+    // Supervisor's own question whether the app is well.
+    let got = site.send(request("GET", "/healthz", &[("x-remote-user-id", "guest")], ""), Trust::Ingress).await;
+    assert_eq!(got.text, "ok\n");
+    // Without anybody to ask, nobody comes in.
+    let site = Site::with(State::good(), |options| options.ingress = None);
+    let got = site.send(request("GET", "/", &[("x-remote-user-id", "owner")], ""), Trust::Ingress).await;
+    assert_eq!(got.status, StatusCode::FORBIDDEN);
+    assert!(
+        got.text.contains("Home Assistant&#39;s menu") || got.text.contains("Home Assistant's menu"),
+        "{}",
+        got.text
+    );
+}
+
+#[tokio::test]
 async fn home_assistant_says_where_the_page_is_and_only_when_it_is_trusted() {
     let site = Site::new(State::good());
     let told = [("x-ingress-path", "/api/hassio_ingress/abc"), ("host", "homeassistant.local:8123")];

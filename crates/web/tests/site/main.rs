@@ -11,15 +11,20 @@ mod forms;
 mod log_in;
 mod shown;
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode, header};
-use web::{App, Options, Trust, Visit};
+use web::{App, Ingress, NotAdmitted, Options, Trust, Visit};
 
 use crate::fake::{Fake, state::State};
 
 pub(crate) const HOST: &str = "localhost:8745";
+/// Where requests come from.
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// The pages, as a browser reaches them.
@@ -52,6 +57,20 @@ impl Got {
     }
 }
 
+/// Home Assistant's users: everybody may come in but those who say otherwise.
+struct Users;
+
+impl Ingress for Users {
+    fn admit(&self, peer: Option<IpAddr>, user: &str) -> Result<(), NotAdmitted> {
+        match user {
+            _ if peer != Some(PEER) => Err(NotAdmitted::Stranger),
+            "guest" => Err(NotAdmitted::NotAdministrator),
+            "early" => Err(NotAdmitted::Unknown("it is starting".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Site {
     pub(crate) fn new(state: State) -> Self {
         Self::with(state, |_| {})
@@ -65,6 +84,7 @@ impl Site {
             base_path: String::new(),
             hosts: vec!["haul.example.org".to_owned()],
             https: false,
+            ingress: Some(Arc::new(Users)),
         };
         set(&mut options);
         Self { app: App::new(service.clone(), options).unwrap(), service, _state: directory }
@@ -75,7 +95,7 @@ impl Site {
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>, trust: Trust) -> axum::response::Response {
-        self.app.answer(request, Visit { trust, peer: Some("192.0.2.7".parse().unwrap()) }).await
+        self.app.answer(request, Visit { trust, peer: Some(PEER) }).await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>, trust: Trust) -> Got {
