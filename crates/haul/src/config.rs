@@ -6,6 +6,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod edit;
+mod grammar;
 mod jobs;
 mod mqtt;
 mod named;
@@ -484,17 +485,6 @@ impl File<'_> {
         named.and_then(time_zone).map_err(|wrong| self.wrong(at, wrong).hint(ZONE_EXAMPLE))
     }
 
-    /// What is no TOML.
-    fn unparsed(&self, error: &toml::de::Error) -> Failure {
-        let span = error.span().unwrap_or_default();
-        match self.text.get(span.clone()) {
-            Some(key) if error.message() == "duplicate key" => self
-                .wrong(span.start, format!("{key:?} is there a second time"))
-                .hint("rename one of the two, or remove it"),
-            _ => self.wrong(span.start, error.message()),
-        }
-    }
-
     /// A table lacks a key, or has it with a slip of the pen.
     fn missing(&self, table: &DeTable<'_>, key: &str, at: usize, name: &str) -> Failure {
         let near =
@@ -518,10 +508,21 @@ impl File<'_> {
     /// Text, a number or a boolean, as text.
     fn scalar(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Failure> {
         match value.get_ref() {
+            DeValue::String(text)
+                if (is_path(key) || key.ends_with("_files") || matches!(key, "url" | "source"))
+                    && text.contains(char::is_control) =>
+            {
+                Err(self
+                    .wrong(value.span().start, format!("{key} contains a control character"))
+                    .hint("between double quotes, \\t is a tab: write a path in single quotes, '…'"))
+            }
             DeValue::String(text) => Ok(text.to_string()),
             DeValue::Boolean(flag) => Ok(flag.to_string()),
             DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
             DeValue::Float(number) => Ok(number.as_str().to_owned()),
+            DeValue::Datetime(_) => Err(self
+                .wrong(value.span().start, format!("the value of {key} is not in quotes"))
+                .hint("write it in quotes")),
             _ => Err(self.wrong(value.span().start, format!("{key} must be a string, a number, true or false"))),
         }
     }

@@ -57,7 +57,9 @@ impl File<'_> {
             _ => return Err(wrong_url("it must begin with mqtt:// or mqtts://")),
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(wrong_url("who logs in belongs into username and password_file"));
+            return Err(self
+                .wrong(url.span().start, "url: who logs in does not belong into the address")
+                .hint("use username and password_file for that"));
         }
         let is_bare = matches!(parsed.path(), "" | "/") && parsed.query().is_none() && parsed.fragment().is_none();
         if !is_bare {
@@ -82,7 +84,7 @@ impl File<'_> {
                 "url" => {}
                 "username" => mqtt.username = Some(text),
                 "password_file" if !table.contains_key("username") => {
-                    return wrong("MQTT knows no password without a username");
+                    return wrong("MQTT knows no password without a user");
                 }
                 "password_file" => mqtt.password_file = Some(PathBuf::from(self.resolved(&text))),
                 "ca_file" if !tls => return wrong("it applies only to mqtts://"),
@@ -158,14 +160,11 @@ mod tests {
             ("[mqtt]\nurl = \"b\"", "line 2: url: it is not an address"),
             ("[mqtt]\nurl = \"mqtt://\"", "line 2: url: it names no host"),
             ("[mqtt]\nurl = \"mqtt://b:99999\"", "line 2: url: it is not an address"),
-            (
-                "[mqtt]\nurl = \"mqtt://me:secret@b\"",
-                "line 2: url: who logs in belongs into username and password_file",
-            ),
+            ("[mqtt]\nurl = \"mqtt://me:secret@b\"", "line 2: url: who logs in does not belong into the address"),
             ("[mqtt]\nurl = \"mqtt://b/x\"", "line 2: url: nothing can follow the host and the port"),
             (
                 "[mqtt]\nurl = \"mqtt://b\"\npassword_file = \"p\"",
-                "line 3: password_file: MQTT knows no password without a username",
+                "line 3: password_file: MQTT knows no password without a user",
             ),
             ("[mqtt]\nurl = \"mqtt://b\"\nca_file = \"p\"", "line 3: ca_file: it applies only to mqtts://"),
             ("[mqtt]\nurl = \"mqtt://b\"\ntopic = \"a/#\"", "line 3: topic: it can't contain +, # or control"),

@@ -150,8 +150,12 @@ impl File<'_> {
             return Err(wrong(format!("an address begins with {}", schemes.join(":// or ") + "://")));
         }
         if url.password().is_some() {
-            return Err(wrong("a password does not belong into an address".to_owned())
-                .hint("write it into a file, and name that as password_file or token_file"));
+            let wrong = wrong("a password does not belong into an address".to_owned());
+            return Err(match key {
+                "ping" => wrong,
+                "smtp" => wrong.hint("use password_file for that"),
+                _ => wrong.hint("use token_file for that"),
+            });
         }
         Ok(Some(url))
     }

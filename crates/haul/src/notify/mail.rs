@@ -46,10 +46,10 @@ impl Mail {
         }
         let message = message
             .body(format!("{text}\n"))
-            .map_err(|error| unusable(error.to_string(), "check the addresses in `email` and `from`"))?;
+            .map_err(|error| unusable(error.to_string(), "check the addresses that it goes to and comes from"))?;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let parameters =
-            self.parameters().map_err(|error| unusable(innermost(&error), "check the server's name in `smtp`"))?;
+            self.parameters().map_err(|error| unusable(innermost(&error), "check the mail server's name"))?;
         let tls = match (self.tls, &self.password_file) {
             (true, _) => Tls::Wrapper(parameters),
             (false, Some(_)) => Tls::Required(parameters),
@@ -63,11 +63,11 @@ impl Mail {
         let sent = transport.build().send(&message);
         sent.map(|_| ()).map_err(|error| {
             let hint = if error.is_permanent() {
-                "check the addresses, the user in `smtp` and the password"
+                "check the addresses, the user and the password"
             } else if error.is_tls() {
                 "smtps:// speaks TLS at once (usually port 465), smtp:// asks for it (usually port 587)"
             } else {
-                "check the server and port in `smtp`"
+                "check the mail server and its port"
             };
             let reason = if begun.elapsed() >= TIME_LIMIT {
                 format!("it did not answer within {} s", TIME_LIMIT.as_secs())

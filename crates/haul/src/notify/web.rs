@@ -122,7 +122,7 @@ impl Site {
             return Ok(());
         }
         let hint = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the token in token_file".to_owned(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the access token".to_owned(),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "check the address".to_owned(),
             status if status.is_redirection() => {
                 let to = answer.headers().get(LOCATION).and_then(|to| Url::parse(to.to_str().ok()?).ok());

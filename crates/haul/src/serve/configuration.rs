@@ -97,7 +97,7 @@ impl Configuration {
             Ok(config) => self.put_into_force(config, "the configuration was read again"),
             Err(failure) => {
                 let path = engine::shown(path.as_os_str().as_encoded_bytes());
-                self.service.configuration_problem(ConfigurationStatus { path, problem: Some(failure.message) });
+                self.service.configuration_problem(ConfigurationStatus { path, problem: Some(said(failure)) });
             }
         }
         None
@@ -130,6 +130,14 @@ impl Configuration {
         for line in &unread {
             output::log(line);
         }
+    }
+}
+
+/// What is wrong with the file, and what to do about it.
+fn said(failure: Failure) -> String {
+    match failure.hint {
+        Some(hint) => format!("{}; {hint}", failure.message),
+        None => failure.message,
     }
 }
 

@@ -164,12 +164,12 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_tried_without_a_restart() {
     let said = |what: &str| wait::until(format!("the log says {what}\n{}", home.log()), || home.log().contains(what));
     said("is not asked: password_file");
     fs::write(home.path("mqtt"), "correct horse\n").unwrap();
-    said("refuses the login: check username and password_file in [mqtt]; Haul tries again");
+    said("refuses the login: check the user and the password; Haul tries again");
     fs::write(home.path("mqtt"), "tr0ub4dor\n").unwrap();
     said("connected to the MQTT broker");
     assert_eq!(home.log().matches("refuses the login").count(), 1, "{}", home.log());
     home.configure(&with_broker(&broker));
-    said("lets nobody in without a login: set username and password_file in [mqtt]");
+    said("lets nobody in without a login: set a user and a password");
     assert!(!home.log().contains("tr0ub4dor") && !home.log().contains("correct horse"), "{}", home.log());
 }
 

@@ -150,7 +150,7 @@ async fn password(settings: &Mqtt) -> Result<Option<Secret>, String> {
     let shown = engine::shown(path.as_os_str().as_encoded_bytes());
     let read = tokio::task::spawn_blocking(move || Secret::in_file(&path, &Cancellation::default()));
     let read = read.await.map_err(|error| error.to_string()).flatten();
-    read.map(Some).map_err(|why| format!("is not asked: password_file {shown} {why}"))
+    read.map(Some).map_err(|why| format!("is not asked: the password file {shown} {why}"))
 }
 
 fn refusal(code: u8, settings: &Mqtt) -> String {
@@ -158,10 +158,8 @@ fn refusal(code: u8, settings: &Mqtt) -> String {
         1 => "does not speak MQTT 3.1.1".to_owned(),
         2 => "refuses the client's name".to_owned(),
         3 => "is not ready yet".to_owned(),
-        4 | 5 if settings.username.is_none() => {
-            "lets nobody in without a login: set username and password_file in [mqtt]".to_owned()
-        }
-        4 | 5 => "refuses the login: check username and password_file in [mqtt]".to_owned(),
+        4 | 5 if settings.username.is_none() => "lets nobody in without a login: set a user and a password".to_owned(),
+        4 | 5 => "refuses the login: check the user and the password".to_owned(),
         _ => format!("refuses the connection (code {code})"),
     }
 }

@@ -351,6 +351,17 @@ pub(super) fn host_field(kind: &str) -> Option<&'static str> {
     kind.fields.iter().map(|field| field.id).find(|id| ["host", "url", "endpoint"].contains(id))
 }
 
+/// The field to look at if the login is refused, and what to check.
+pub(super) fn login(kind: &str) -> Option<(&'static str, String)> {
+    let known = KINDS.iter().find(|known| known.id == kind)?;
+    let is_of_login = |id: &str| ["user", "password", "key_file", "access_key_id", "secret_access_key"].contains(&id);
+    let labels: Vec<&str> =
+        known.fields.iter().filter(|field| is_of_login(field.id)).map(|field| field.label).collect();
+    let field = known.fields.iter().find(|field| field.is_secret && is_of_login(field.id))?;
+    let key = if kind == SFTP { "; the public key must be in ~/.ssh/authorized_keys there" } else { "" };
+    Some((field.id, format!("check {}{key}", labels.join(" and "))))
+}
+
 /// Keys of the configuration file that this kind may set.
 pub(super) fn keys(kind: &str) -> Vec<&'static str> {
     let kind = KINDS.iter().find(|known| known.id == kind);

@@ -10,6 +10,7 @@ mod restore;
 mod setup;
 mod sign_in;
 mod typed;
+mod unreached;
 
 use std::{path::Path, sync::Arc};
 

@@ -12,7 +12,7 @@ use std::{
 use keeper::schedule::Schedule;
 use peer::disk::replace_private;
 use store::{
-    Address, Cancellation, HostKey, Kind, Options, Store, StoreError,
+    Address, Cancellation, Kind, Options, Store,
     contract::{self, ContractOptions},
     machine,
     retry::RetryPolicy,
@@ -27,14 +27,14 @@ use super::{
     containers,
     kinds::{self, Configured},
     sign_in,
-    typed::{each_invalid, invalid, known_options, of, typed},
+    typed::{each_invalid, invalid, known_options, makes_folder, of, typed},
+    unreached::{no_address, not_reached},
 };
 use crate::{
     config::{Config, edit::Draft},
     destination::{Destination, Network},
     failure::Failure,
     mounted,
-    serve::doing::reason,
 };
 
 /// Where Home Assistant's configuration usually is.
@@ -128,11 +128,6 @@ pub(super) fn try_location(
     checked.map_err(|failure| of(&failure).into())
 }
 
-/// Whether somebody said that a folder that is not there is to be made.
-fn makes_folder(location: &Filled) -> bool {
-    typed(location, kinds::NEW_FOLDER).is_some_and(|said| *said == kinds::YES)
-}
-
 /// Connects. A folder that is not there is most likely mistyped: only who says so gets it made.
 fn reach(
     network: &Network,
@@ -156,45 +151,6 @@ fn network(location: &Filled, cancel: &Cancellation) -> Result<Network, Invalid>
         });
     }
     Ok(network)
-}
-
-/// Why a location was not reached, beside the field that can change that.
-fn not_reached(location: &Filled, error: StoreError) -> Invalid {
-    let StoreError::Remote(remote) = &error else { return of(&error.into()) };
-    let (host_key, kind, why) = (remote.host_key.clone(), remote.kind, remote.reason.clone());
-    let mut failure = reason(&Failure::from(error));
-    let mut at = |field: &str, hint: Option<&str>| {
-        failure.message.clone_from(&why);
-        failure.hint = hint.map(str::to_owned).or(failure.hint.take());
-        Some(field.to_owned())
-    };
-    let (mut field, mut offer) = (None, None);
-    match (location.kind.as_str(), host_key) {
-        (kinds::SFTP, Some(HostKey::Unknown(fingerprint))) => {
-            let hint = "compare it with what `ssh-keygen -lf` shows of the key on that machine (in /etc/ssh); trust it \
-                        only if they are the same";
-            field = at(kinds::HOST_KEY, Some(hint));
-            offer = Some(fingerprint);
-        }
-        (kinds::SFTP, Some(HostKey::Wrong)) => field = at(kinds::HOST_KEY, None),
-        (kinds::GDRIVE, _) if kind == Kind::Credentials => field = at(kinds::CLIENT_ID, Some("sign in again")),
-        (kinds::MACHINE, _) if kind == Kind::Credentials => {
-            let hint = "type the code that `haul receive` shows there";
-            field = at(kinds::CODE, typed(location, kinds::CODE).is_none().then_some(hint));
-        }
-        (kinds::MACHINE, _) if matches!(kind, Kind::Transient { .. } | Kind::NotFound | Kind::Invalid) => {
-            field = at("host", None);
-        }
-        (known, _) if kind == Kind::NotFound && kinds::makes_folders(known) && !makes_folder(location) => {
-            let hint = "correct it, or tick the box below to have it made";
-            field = at(if known == kinds::WEBDAV { "url" } else { "path" }, Some(hint));
-        }
-        (known, _) if matches!(kind, Kind::Transient { .. }) => {
-            field = kinds::host_field(known).and_then(|id| at(id, None));
-        }
-        _ => {}
-    }
-    Invalid { field, failure, offer }
 }
 
 /// Does what has to be done elsewhere before a location can be written down: pairs with another machine, asks about a
@@ -342,7 +298,7 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     }
     let Configured { settings, secrets, .. } = kinds::configured(location).map_err(each_invalid)?;
     let url = &settings[0].1;
-    let address = Address::parse(url).map_err(|error| of(&error.into()))?;
+    let address = Address::parse(url).map_err(|error| no_address(&location.kind, error))?;
     secrets_stay(config, location, &settings, &secrets)?;
     // As the file means it: beside it.
     let beside = config.path().and_then(Path::parent).unwrap_or(Path::new(""));

@@ -31,6 +31,11 @@ pub(super) fn typed(location: &Filled, id: &str) -> Option<Zeroizing<String>> {
     found.map(|(_, text)| Zeroizing::new(text.trim().to_owned())).filter(|text| !text.is_empty())
 }
 
+/// Whether somebody said that a folder that is not there is to be made.
+pub(super) fn makes_folder(location: &Filled) -> bool {
+    typed(location, kinds::NEW_FOLDER).is_some_and(|said| *said == kinds::YES)
+}
+
 /// What the file says of a location besides what its form asks for, and where its secrets are.
 pub(super) fn known_options(config: &Config, location: &Filled) -> BTreeMap<String, String> {
     let Some(known) = location.keeps.as_ref().and_then(|name| config.destination(name)) else {
