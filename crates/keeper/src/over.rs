@@ -10,9 +10,9 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
     let kind = parts.next().unwrap_or_default();
     let what = match kind {
         "backup-failed" => "Backups succeed again",
-        "no-backup" => "A destination holds a backup again",
+        "no-backup" => "There is a backup again",
         "overdue" => "There is a recent whole backup again",
-        "destination-away" => "The destination can be reached again",
+        "destination-away" => "Can be reached again",
         "copy-damaged" => "The damaged copy is gone, was replaced, or has changed since",
         "not-proven" => "A rehearsal proved again that the backup restores",
         "configuration" => "The configuration is in order again",
@@ -21,7 +21,7 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
         "removals-wait" => "No removal waits for consent any more",
         "blocked" => "A missing copy is there, or no longer wanted",
         "unchecked" => "The copy was checked, or is gone",
-        "shared" => "The place belongs to one job and destination again",
+        "shared" => "Nothing else uses the same place any more",
         "state" => "Haul can write down what it does again",
         "notify-failed" => "Messages arrive again",
         "mqtt-failed" => "The trouble with MQTT is over",

@@ -94,11 +94,11 @@ pub(crate) fn status(facts: &Facts<'_>, since: &BTreeMap<String, Timestamp>) -> 
         [] => "No backup is set up yet".to_owned(),
         [only] => only.headline.clone(),
         several => match several.iter().filter(|job| job.level > Level::Ok).collect::<Vec<_>>()[..] {
-            [] => format!("All {} jobs are safe", several.len()),
+            [] => "All backups are safe".to_owned(),
             [one] => format!("{}: {}", one.name, one.headline),
             [first, ..] => {
                 let worst = several.iter().rev().max_by_key(|job| job.level).unwrap_or(first);
-                format!("Several jobs need a look, first of all {}: {}", worst.name, worst.headline)
+                format!("Several backups need a look, first of all {}: {}", worst.name, worst.headline)
             }
         },
     };
@@ -426,7 +426,7 @@ impl Problems<'_> {
         {
             let message = match newest {
                 Some(newest) => format!("The newest whole backup is from {}", words::ago(newest, facts.at())),
-                None => format!("There is no whole backup, {} after the job began", words::length(longest)),
+                None => format!("There is no whole backup, {} after it was set up", words::length(longest)),
             };
             let hint = "see why newer ones failed, or make one now".to_owned();
             self.add(("overdue", Level::Error), of, "", (message, Some(hint)));
@@ -443,8 +443,8 @@ impl Problems<'_> {
             && facts.copies(job).next().is_none()
         {
             let made = words::ago(last.started, facts.at());
-            let message = format!("No destination holds a backup any more; the last one was made {made}");
-            let hint = "see what became of the destinations, and make a backup now".to_owned();
+            let message = format!("No backup is left; the last one was made {made}");
+            let hint = "see what became of the places where backups were, and make one now".to_owned();
             self.add(("no-backup", Level::Error), of, "", (message, Some(hint)));
         }
         if let Some(failure) = &known.rehearsal_failure {
@@ -476,11 +476,10 @@ impl Problems<'_> {
         for target in shared {
             let name = target.destination.as_str();
             let message = format!(
-                "Old backups stay at {name}: another job of this Home Assistant, or another destination of this job, \
-                 keeps its backups at the same place, so there is one copy where two are meant, and each would remove \
-                 what the other keeps"
+                "Old backups stay at {name}: another backup of this Home Assistant, or another name for the same place, \
+                 is there, too, so there is one copy where two are meant, and each would remove what the other keeps"
             );
-            let hint = "use one job and one destination for one place".to_owned();
+            let hint = "let only one of them use this place".to_owned();
             self.add(("shared", Level::Warning), (of.0, Some(name)), "", (message, Some(hint)));
         }
         // Damage that another copy makes good is repaired, and no reason to worry.

@@ -14,7 +14,6 @@ use crate::{
     backend::JobKeys,
     refusal::Refusal,
     shared::{Asked, Shared},
-    text::Clock,
     visitor::{Trust, Visitor},
 };
 
@@ -77,8 +76,8 @@ pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Resp
         (_, None) => "on this machine".to_owned(),
     };
     let (keys, status) = shared.ask(move |backend| (backend.keys(&to), backend.status())).await?;
-    let Clock { now, zone } = shared.clock();
-    let date = now.to_zoned(zone).strftime("%-d %B %Y").to_string();
+    let clock = shared.clock();
+    let date = clock.full(&clock.now);
     let locations = status.destinations.into_iter().map(|location| (location.name, location.address)).collect();
     let text = Kit { jobs: keys?, date, locations };
     let text = text.render().map_err(|error| Refusal::broken(error.to_string()))?;

@@ -67,6 +67,14 @@ impl Clock {
         self.local(moment).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
+    /// `28 November 2026 at 04:45 (Europe/Berlin)`: for paper, which nobody knows the day of.
+    pub(crate) fn full(&self, moment: &Timestamp) -> String {
+        let then = self.local(moment);
+        let zone = self.zone.iana_name().filter(|_| !self.zone.is_unknown());
+        let zone = zone.map_or_else(|| then.strftime("UTC%:z").to_string(), str::to_owned);
+        then.strftime("%-d %B %Y at %H:%M").to_string() + " (" + &zone + ")"
+    }
+
     /// `2026-11-28 04:45:12`.
     pub(crate) fn second(&self, moment: &Timestamp) -> String {
         self.local(moment).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -147,6 +155,14 @@ mod tests {
             let moment = moment.parse().unwrap();
             assert_eq!((clock().day(&moment).as_str(), clock().ago(&moment).as_str()), (day, ago));
         }
+    }
+
+    #[test]
+    fn paper_says_the_whole_date_and_the_time_zone() {
+        let moment = "2026-11-28T03:45:00Z".parse().unwrap();
+        assert_eq!(clock().full(&moment), "28 November 2026 at 04:45 (UTC+01:00)");
+        let berlin = Clock { zone: TimeZone::get("Europe/Berlin").unwrap(), ..clock() };
+        assert_eq!(berlin.full(&moment), "28 November 2026 at 04:45 (Europe/Berlin)");
     }
 
     #[test]

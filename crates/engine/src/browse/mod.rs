@@ -6,12 +6,14 @@
 //! | module | owns |
 //! |---|---|
 //! | `list` | every entry, by the index or from the stream |
+//! | `matching` | names and patterns that fit nothing, and what is near them |
 //! | `one` | one file, found by its name |
 //! | `compare` | two archives, entry by entry |
 //! | `walk` | an inner archive as a stream, to as far as it is wanted |
 
 mod compare;
 mod list;
+mod matching;
 mod one;
 mod walk;
 
@@ -33,6 +35,7 @@ use crate::{
 };
 
 pub use compare::{Comparison, Difference, State, compare};
+pub use matching::Unmatched;
 pub use one::Found;
 
 /// Why something could not be read.

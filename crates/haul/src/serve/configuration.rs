@@ -121,12 +121,17 @@ impl Configuration {
         let answers = self.looking.ask(place_questions(&config));
         let (settings, unread) = (settings(&config, &answers), unread_sources(&config, &answers));
         let mqtt = config.mqtt().cloned();
+        let before = clock::name();
         clock::set(config.time_zone().cloned());
+        let zone = clock::name();
         self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
         self.worker.configure(config);
         self.service.configure(settings);
         self.notifying.try_again();
         output::log(why);
+        if zone != before {
+            output::log(&format!("the time zone is {zone}, it was {before}: schedules and all times are meant in it"));
+        }
         for line in &unread {
             output::log(line);
         }

@@ -47,7 +47,7 @@ pub(super) fn look(doing: &Doing<'_>, name: &str) -> Result<Outcome, Failure> {
         |entry: &Entry| before.get(&entry.name).filter(|copy| is_unchanged(copy, entry)).map(|copy| copy.item.clone());
     let list::Inventory { mut items, twice, modified } = list::inventory_but(&network, &destination, &store, known)?;
     for item in items.iter_mut().filter(|item| twice.iter().any(|name| item.name == *name)) {
-        item.doubtful("the destination lists its name more than once");
+        item.doubtful("its name is listed there more than once");
     }
     let free = network.ask(&destination, || store.space())?;
     let items: Vec<(Item, Option<Timestamp>)> = items
@@ -164,7 +164,7 @@ pub(super) fn copy(
             }
         }
     }
-    Err(failed.unwrap_or_else(|| Failure::new(FAILED, format!("no destination has {}", to.name))))
+    Err(failed.unwrap_or_else(|| Failure::new(FAILED, format!("there is no copy of {} any more", to.name))))
 }
 
 fn send(

@@ -65,7 +65,7 @@ fn every_page(looks: &Looks<'_>, site: &Site) {
 fn somebody_is_told(looks: &Looks<'_>, site: &Site) {
     let browser = looks.browser;
     browser.visit(&site.at("/settings"));
-    browser.click_text("a", "Tell somebody");
+    browser.click_text("a", "Add a notification");
     // Everything that is wrong stands beside its field, and what was typed stays.
     browser.fill("#name", "my phone");
     browser.click("input[value=email]");

@@ -59,7 +59,7 @@ fn a_destination_that_was_away_catches_up() {
     home.settled(2);
     assert_eq!(home.archives("nas"), home.archives("off"));
     assert_eq!(home.status()["level"], "ok");
-    wait::until("the log says that it is back", || home.log().contains("The destination can be reached again: off"));
+    wait::until("the log says that it is back", || home.log().contains("Can be reached again: off"));
 }
 
 #[test]

@@ -75,6 +75,11 @@ fn what_can_not_be_is_said_before_it_begins() {
         (json!({ "into": at("state") }), "is in the way of Haul's own directory"),
         (json!({ "into": "/" }), "is in the way of"),
         (json!({ "into": at("look"), "only": ["/etc/passwd"] }), "`only`: "),
+        (
+            json!({ "into": at("look"), "only": ["no-such-file"] }),
+            "`only`: nothing in the backup is called no-such-file",
+        ),
+        (json!({ "into": at("look"), "only": [".storage", "automation.yaml"] }), "is called automation.yaml"),
         (json!({ "into": at("look"), "destination": "elsewhere" }), "`destination`: "),
         (json!({ "into": at("look"), "force": true }), "unknown field `force`"),
     ];
@@ -85,11 +90,8 @@ fn what_can_not_be_is_said_before_it_begins() {
     assert_eq!(home.tell("archives/none/restore", &json!({ "into": at("look") }))["error"], "There is no such backup.");
     assert!(!home.path("look").exists());
     assert_eq!(fs::read(home.path("full/mine")).unwrap(), b"mine");
-    // What turns out later is an event.
-    home.restore(&json!({ "into": at("look"), "only": ["no-such-file"] }));
-    let event = home.restored("was not restored into");
-    assert!(event["message"].as_str().unwrap().contains("nothing in the archive matches no-such-file"), "{event}");
-    assert!(!home.path("look").exists());
+    let mistyped = home.restore(&json!({ "into": at("look"), "only": ["automation.yaml"] }));
+    assert!(mistyped["hint"].as_str().is_some_and(|hint| hint.contains("automations.yaml")), "{mistyped}");
 }
 
 #[test]

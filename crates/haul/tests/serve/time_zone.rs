@@ -83,6 +83,8 @@ fn another_time_zone_is_in_force_at_once_everywhere() {
     wait::until("the schedule is meant there", || is_at("Asia/Kathmandu"));
     let said = home.haul(&["jobs"]).1;
     assert!(said.contains(" 04:45  "), "{said}");
+    let says = "the time zone is Asia/Kathmandu, it was Europe/Berlin: schedules and all times are meant in it";
+    wait::until("the log says so", || home.log().contains(says));
     let page = home.text("GET", "/settings").unwrap();
     assert!(page.contains("<strong>Asia/Kathmandu</strong>"), "{page}");
     assert!(home.text("GET", "/").unwrap().contains(" 04:45"), "the page tells times there");

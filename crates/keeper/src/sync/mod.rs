@@ -185,7 +185,7 @@ impl fmt::Display for Waits {
             Self::LastFailed => "the last backup failed",
             Self::NotRead => "its newest copy has to be verified first",
             Self::Consent => "it is more than usual, so somebody has to agree",
-            Self::Shared => "another job of this instance, or another destination of the job, is at the same place",
+            Self::Shared => "another backup of this Home Assistant, or another name for the same place, is there, too",
             Self::Unanswered => "a directory does not answer, and may be the same place",
         })
     }

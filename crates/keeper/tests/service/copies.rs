@@ -87,7 +87,10 @@ fn the_worst_job_is_named_first() {
         settle(&mut world, "");
     }
     let headline = world.status().headline;
-    assert!(headline.starts_with("Several jobs need a look, first of all home: The last backup failed"), "{headline}");
+    assert!(
+        headline.starts_with("Several backups need a look, first of all home: The last backup failed"),
+        "{headline}"
+    );
 }
 
 #[test]

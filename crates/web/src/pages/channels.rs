@@ -116,7 +116,7 @@ async fn page(
     let has_secret = kinds.iter().flat_map(|kind| &kind.fields).any(|field| field.secret);
     let choices = Choices { kinds, ..Choices::default() };
     let typed = Typed { keeps: name.is_some() && has_secret, ..Typed::of(choices, fields, outcome) };
-    let frame = Frame::new(asked, name.clone().unwrap_or_else(|| "Tell somebody".to_owned()), "settings");
+    let frame = Frame::new(asked, name.clone().unwrap_or_else(|| "New notification".to_owned()), "settings");
     let jobs = jobs.into_iter().map(|job| job.name).collect();
     Ok(show_as(typed.status(), &Form { frame, name, version, jobs, trouble: problem, typed }))
 }

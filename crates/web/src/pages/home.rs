@@ -15,6 +15,18 @@ struct Home {
     status: Status,
 }
 
+impl Home {
+    /// What would make backups safer, once for all that it is said of: their names, unless it is said of all.
+    fn advice(&self) -> Option<(String, &str)> {
+        let jobs = &self.status.jobs;
+        let advice = jobs.iter().find_map(|job| job.advice.as_deref())?;
+        let of: Vec<&str> =
+            jobs.iter().filter(|job| job.advice.as_deref() == Some(advice)).map(|job| job.name.as_str()).collect();
+        let names = if of.len() == jobs.len() { String::new() } else { of.join(", ") };
+        Some((names, advice))
+    }
+}
+
 pub(super) async fn home(State(shared): Service, asked: Asked) -> Answer {
     let status = shared.ask(<dyn Backend>::status).await?;
     if shared.established().is_some_and(|established| established.key.is_some()) {

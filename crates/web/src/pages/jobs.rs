@@ -127,7 +127,8 @@ pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
 
 pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
     let configured = shared.configured().await?;
-    let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let job =
+        configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("automatic backup"))?;
     let fields = filled(&job.settings);
     Ok(page(&asked, configured, Some(name), fields, Vec::new()))
 }
@@ -274,7 +275,8 @@ pub(super) struct Remove {
 }
 
 fn removal(asked: &Asked, configured: Configured, name: String, wrong: Vec<Invalid>) -> Answer {
-    let job = configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let job =
+        configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("automatic backup"))?;
     let line = format!(
         "Nothing is backed up, copied, checked or removed for it any more. The backups at {} stay where they are.",
         job.settings.destinations.join(" and ")

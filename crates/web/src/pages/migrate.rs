@@ -58,7 +58,8 @@ struct Agreement {
 
 async fn page(shared: &Arc<Shared>, asked: &Asked, name: String, fields: Fields, wrong: Option<Invalid>) -> Answer {
     let jobs = shared.ask(|backend| backend.status().jobs).await?;
-    let job = jobs.into_iter().find(|known| known.name == name).ok_or_else(|| Refusal::not_found("job"))?;
+    let job =
+        jobs.into_iter().find(|known| known.name == name).ok_or_else(|| Refusal::not_found("automatic backup"))?;
     let configured = shared.configured().await?.jobs.into_iter().find(|known| known.name == name);
     let has_key = configured.is_some_and(|job| job.settings.password_file.is_some());
     let typed = Typed::plain(fields, wrong.into_iter().collect());

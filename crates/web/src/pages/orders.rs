@@ -12,8 +12,8 @@ use crate::{backend::Order, fields::segment, orders::carry_out, refusal::Refusal
 pub(super) fn done(key: &str) -> Option<&'static str> {
     Some(match key {
         "run" => "The backup has begun.",
-        "pause" => "The job is paused: nothing is made, copied or removed for it.",
-        "resume" => "The job goes on.",
+        "pause" => "It is paused: nothing is made, copied or removed for it.",
+        "resume" => "It goes on.",
         "restore" => "The restore has begun. Home shows how far it is; its end appears here.",
         "migrate" => "The move has begun. Home shows how far it is; its end appears here.",
         "rehearse" => "The test of a restore has begun.",

@@ -24,13 +24,14 @@ struct Recovery {
 struct Known {
     job: JobStatus,
     newest: Option<ArchiveStatus>,
+    /// The address of its best copy: names of locations are lost with `haul.toml`.
+    address: Option<String>,
 }
 
 impl Known {
     fn command(&self) -> Option<String> {
-        let copy = best(self.newest.as_ref()?)?;
-        let address = format!("{}/{}", copy.destination, copy.name);
-        Some(format!("haul restore {} --into {} --replace", quoted(&address), quoted(&self.job.source)))
+        let address = self.address.as_ref()?;
+        Some(format!("haul restore {} --into {} --replace", quoted(address), quoted(&self.job.source)))
     }
 }
 
@@ -39,7 +40,16 @@ pub(super) async fn recovery(State(shared): Service, asked: Asked) -> Answer {
     let newest = |job: &JobStatus| {
         archives.iter().find(|archive| archive.job.as_ref() == Some(&job.name) && best(archive).is_some()).cloned()
     };
-    let jobs = status.jobs.into_iter().map(|job| Known { newest: newest(&job), job }).collect();
+    let address = |newest: &ArchiveStatus| {
+        let copy = best(newest)?;
+        let place = status.destinations.iter().find(|place| copy.destination == place.name)?;
+        Some(format!("{}/{}", place.address.trim_end_matches('/'), copy.name))
+    };
+    let known = |job: JobStatus| {
+        let newest = newest(&job);
+        Known { address: newest.as_ref().and_then(address), newest, job }
+    };
+    let jobs = status.jobs.iter().cloned().map(known).collect();
     let frame = Frame::new(&asked, "Recovery", "recovery");
     Ok(show(&Recovery { frame, clock: shared.clock(), jobs, destinations: status.destinations }))
 }

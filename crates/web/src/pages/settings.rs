@@ -24,6 +24,10 @@ use crate::{
     text::Clock,
 };
 
+/// What names of time zones begin with.
+const AREAS: &[&str] =
+    &["Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific", "UTC"];
+
 #[derive(Template)]
 #[template(path = "settings.html")]
 struct Settings {
@@ -53,6 +57,13 @@ struct Settings {
 impl Settings {
     fn trouble(&self, channel: &str) -> Option<&String> {
         self.troubles.iter().find(|(name, _)| name == channel).map(|(_, trouble)| trouble)
+    }
+
+    /// Time zones to choose from, without old names for the same ones.
+    fn zones() -> impl Iterator<Item = String> {
+        let is_area = |name: &str| name.split_once('/').map_or(name, |(area, _)| area);
+        let all = jiff::tz::db().available().map(|name| name.to_string());
+        all.filter(move |name| AREAS.contains(&is_area(name)))
     }
 
     /// How a channel is reached, and what it hears.
@@ -152,7 +163,7 @@ pub(super) async fn kit(State(shared): Service, asked: Asked) -> Answer {
     let (wrong, wait) = match kit::is_owner(&shared, &asked, password).await? {
         Ok(()) => return kit::download(&shared, &asked).await,
         Err(NotAllowed::Wait(wait)) => (waiting(wait), Some(wait)),
-        Err(NotAllowed::Wrong) => ("This is not the password that is in force.".to_owned(), None),
+        Err(NotAllowed::Wrong) => ("This is not the current password.".to_owned(), None),
     };
     let page = show(&Settings { wrong_kit: Some(wrong), ..settings(&shared, &asked).await? });
     Ok(match wait {
@@ -169,7 +180,7 @@ pub(super) async fn change_password(State(shared): Service, asked: Asked) -> Ans
         return Ok(too_many(show(&page), wait));
     }
     if !shared.hashed(move |accounts| accounts.code().is_some() || accounts.is_password(&old)).await? {
-        let wrong = Some("This is not the password that is in force.".to_owned());
+        let wrong = Some("This is not the current password.".to_owned());
         return Ok(wrongly(show(&Settings { wrong_old: wrong, ..settings(&shared, &asked).await? })));
     }
     shared.throttle.forget(asked.visit.peer);

@@ -90,7 +90,7 @@ async fn a_new_password_logs_every_other_browser_out() {
         request("POST", "/settings/password", &headers, &form.replace(' ', "+"))
     };
     let wrong = site.send(change("wrong"), Trust::LogIn).await;
-    assert!(wrong.text.contains("This is not the password that is in force."));
+    assert!(wrong.text.contains("This is not the current password."));
     let got = site.send(change(PASSWORD), Trust::LogIn).await;
     assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
     let new = got.header(header::SET_COOKIE).split(';').next().unwrap().to_owned();

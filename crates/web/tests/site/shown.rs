@@ -92,6 +92,46 @@ async fn pages_stay_small_with_years_of_backups_at_many_locations() {
 }
 
 #[tokio::test]
+async fn what_is_printed_says_whole_dates_and_addresses() {
+    let site = Site::new(State::good());
+    let got = site.get("/recovery").await.text;
+    for no in ["today at", "yesterday at", "password-file", ">haul restore nas/"] {
+        assert!(!got.contains(no), "{no}");
+    }
+    let command = "haul restore sftp://backup@nas.local/backups/ha/";
+    assert!(got.contains(command) && got.contains("it asks for the encryption key"), "{got}");
+    let year = jiff::Timestamp::now().strftime("%Y at ").to_string();
+    assert!(got.matches(&year).count() >= 3 && got.contains("(UTC"), "{got}");
+}
+
+#[tokio::test]
+async fn one_advice_stands_there_once() {
+    let mut state = State::good();
+    let mut other = state.status.jobs[0].clone();
+    other.name = "cabin".to_owned();
+    state.status.jobs.push(other);
+    for job in &mut state.status.jobs {
+        job.advice = Some("Every copy is on one disk".to_owned());
+    }
+    let mut some = state.clone();
+    let got = Site::new(state).get("/").await.text;
+    assert_eq!(got.matches("Every copy is on one disk").count(), 1, "{got}");
+    some.status.jobs[0].advice = None;
+    assert!(Site::new(some).get("/").await.text.contains("cabin: Every copy is on one disk."));
+}
+
+#[tokio::test]
+async fn time_zones_can_be_chosen_from_a_small_list() {
+    let site = Site::new(State::good());
+    let got = site.get("/settings").await.text;
+    let list = got.split_once("<datalist").and_then(|(_, rest)| rest.split_once("</datalist>")).unwrap().0;
+    for zone in ["Europe/Berlin", "America/Argentina/Buenos_Aires", "UTC"] {
+        assert!(list.contains(&format!("<option>{zone}<")) || list.ends_with(zone), "{zone}");
+    }
+    assert!(list.len() < 15_000 && !list.contains("US/Eastern"), "{}", list.len());
+}
+
+#[tokio::test]
 async fn home_says_what_is_wrong_and_what_to_press() {
     let site = Site::new(State::trouble());
     let got = site.get("/").await.text;

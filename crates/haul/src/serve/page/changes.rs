@@ -70,7 +70,7 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
     let mut wrong = Vec::new();
     match &change.what {
         What::Job { name, is_new, settings, encryption } => {
-            wrong.extend(check_name(name, *is_new, has_job(name), "job").err());
+            wrong.extend(check_name(name, *is_new, has_job(name), "automatic backup").err());
             wrong.extend(check(settings, &draft.job(name).unwrap_or_default(), draft.directory()));
             wrong.extend(encryption.as_ref().and_then(|encryption| encrypted(encryption).err()));
         }
@@ -96,7 +96,7 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
             let known = name.as_ref().map(|name| time_zone(name));
             wrong.extend(known.and_then(Result::err).map(|why| invalid("time_zone", why, Some(ZONE_EXAMPLE))));
         }
-        What::RemoveJob { name } => wrong.extend(gone(has_job(name), "job", name)),
+        What::RemoveJob { name } => wrong.extend(gone(has_job(name), "automatic backup", name)),
         What::RemoveLocation { name } => wrong.extend(gone(config.destination(name).is_some(), "location", name)),
         What::RemoveChannel { name } => wrong.extend(gone(has_channel(name), "channel", name)),
         What::RemoveBroker if config.mqtt().is_none() => wrong.push(of(&Failure::usage("there is no MQTT broker"))),
@@ -163,7 +163,7 @@ fn check_name(name: &str, is_new: bool, is_known: bool, what: &str) -> Result<()
         return Err(invalid("name", "use letters, digits, - and _ for the name", None));
     }
     match (is_new, is_known) {
-        (true, true) => Err(invalid("name", format!("there is a {what} of this name already"), None)),
+        (true, true) => Err(invalid("name", format!("this name is taken by another {what}"), None)),
         (false, false) => Err(of(&Failure::usage(format!("there is no {what} {name:?} any more")))),
         _ => Ok(()),
     }

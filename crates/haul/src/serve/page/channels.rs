@@ -311,7 +311,7 @@ impl<'a> Entry<'a> {
         }
         for job in self.more.iter().filter(|(key, _)| key == "jobs").flat_map(|(_, jobs)| jobs) {
             if draft.config().jobs().iter().all(|known| known.name != *job) {
-                wrong.push(invalid("jobs", format!("there is no job {job:?} any more"), None));
+                wrong.push(invalid("jobs", format!("there is no automatic backup {job:?} any more"), None));
             }
         }
         if wrong.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 
 use engine::{
     Progress,
-    browse::{BrowseError, Browser, ItemKind, compare},
+    browse::{BrowseError, Browser, ItemKind, Unmatched, compare},
     read::ArchiveSource,
 };
 use habackup::{read_at::ReadAt, securetar::Password};
@@ -71,21 +71,24 @@ impl Looking<'_> {
         self.config.jobs().iter().find(|known| known.name == job).map(|job| &job.making)
     }
 
-    /// Whether it opens with this key or, without one, with one of its job. Returns the key in the form that fits. Of an
-    /// error it says whether it is about the key.
+    /// Whether it opens with this key or, without one, with one of its job. Returns the key in the form that fits, and
+    /// which of the names in `only` nothing in it has. Of an error it says whether it is about the key.
     pub(super) fn opens(
         &self,
         typed: Option<Password>,
+        only: &[String],
         cancel: &Cancellation,
-    ) -> Result<Option<Password>, (bool, Failure)> {
+    ) -> Result<(Option<Password>, Vec<Unmatched>), (bool, Failure)> {
         let source = self.source(cancel).map_err(|failure| (false, failure))?;
-        let open = |given| browse::open(&source, given, &|_, _| {}).map(|(_, key)| key);
+        let open = |given| browse::open(&source, given, &|_, _| {});
         let opened = match typed {
             Some(key) => open(Some(key)),
             None => password::of_job_in_turn(self.making(), cancel, password::does_not_fit, open)
                 .map_err(|failure| (true, failure))?,
         };
-        opened.map_err(|error| (password::does_not_fit(&error), error.into()))
+        let (browser, key) = opened.map_err(|error| (password::does_not_fit(&error), error.into()))?;
+        let unmatched = browser.unmatched(only, cancel).map_err(|error| (false, error.into()))?;
+        Ok((key, unmatched))
     }
 
     fn source(&self, cancel: &Cancellation) -> Result<ArchiveSource, Failure> {
@@ -177,8 +180,8 @@ fn open_within(path: &Path) -> Result<(File, PathBuf), Failure> {
     let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(unreadable)?;
     let directory = path.parent().unwrap_or(Path::new(".")).canonicalize().map_err(unreadable)?;
     if !real.starts_with(&directory) {
-        return Err(Failure::usage(format!("{} is a link to a file outside of its destination", path.display()))
-            .hint("the page shows only what is in the destination; `haul get` follows links"));
+        return Err(Failure::usage(format!("{} is a link to a file outside of its location", path.display()))
+            .hint("the page shows only what is in the location; `haul get` follows links"));
     }
     Ok((file, real))
 }

@@ -25,7 +25,8 @@ fn invalid(field: Option<&str>, failure: &Failure) -> Invalid {
 pub(super) fn look(config: &Config, wanted: &MoveWanted, cancel: &Cancellation) -> Result<(Typed, MoveSeen), Invalid> {
     let at = |field: &str, message: &str, hint: &str| invalid(Some(field), &Failure::usage(message).hint(hint));
     let job = config.jobs().iter().find(|job| job.name == wanted.job);
-    let job = job.ok_or_else(|| invalid(None, &Failure::usage(format!("there is no job {:?}", wanted.job))))?;
+    let job =
+        job.ok_or_else(|| invalid(None, &Failure::usage(format!("there is no automatic backup {:?}", wanted.job))))?;
     if wanted.to.trim().is_empty() {
         return Err(at("to", "the address is missing", "write it as your browser shows it: http://new-host:8123"));
     }
@@ -45,7 +46,7 @@ pub(super) fn look(config: &Config, wanted: &MoveWanted, cancel: &Cancellation) 
             let file = PasswordArgs { password_file: job.making.password_file.clone() };
             let key =
                 password::secret_for_new_archive(&file, cancel).map_err(|failure| invalid(Some("key"), &failure))?;
-            let none = || at("key", "this job has no encryption key", "enter one, or send the backup as it is");
+            let none = || at("key", "its backups have no encryption key", "enter one, or send the backup as it is");
             Some(key.ok_or_else(none)?)
         }
         None => None,
@@ -63,7 +64,7 @@ pub(super) fn look(config: &Config, wanted: &MoveWanted, cancel: &Cancellation) 
     notes.extend(moving.target.notes());
     // Not their text: not everybody who may begin it may see that.
     if job.hooks.before.is_some() || job.hooks.after.is_some() {
-        notes.push("the job's commands before and after a backup run around the backup that is sent".to_owned());
+        notes.push("the commands before and after a backup run around the backup that is sent, too".to_owned());
     }
     let from = MoveFrom {
         config: engine::shown(job.source.as_os_str().as_encoded_bytes()),

@@ -193,7 +193,7 @@ impl Backend for Page {
                 let copy = copy.map(at);
                 let Some((job, copy)) = found.job.zip(copy) else {
                     return Err(Reason {
-                        message: "This backup belongs to no job, so Haul does not know its key".to_owned(),
+                        message: "This backup belongs to no automatic backup, so Haul does not know its key".to_owned(),
                         hint: Some("use `haul rehearse` for it".to_owned()),
                         passes: false,
                     });

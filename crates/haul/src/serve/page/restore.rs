@@ -6,7 +6,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use engine::restore::{self, RestoreError, RestoreOptions};
+use engine::{
+    browse::Unmatched,
+    restore::{self, RestoreError, RestoreOptions},
+};
 use keeper::{
     status::ArchiveStatus,
     task::{Location as At, Restore},
@@ -40,13 +43,16 @@ pub(super) fn plan(
     restore::check(&into, &options).map_err(|error| refused(error, wanted.replace))?;
     let typed = wanted.key.as_ref().map(|key| password::typed(key));
     let is_typed = typed.is_some();
-    let fits = looking.opens(typed, cancel).map_err(|(is_key, failure)| {
+    let (fits, unmatched) = looking.opens(typed, &only, cancel).map_err(|(is_key, failure)| {
         if is_key {
             let hint = "enter the key that this backup was made with; it is in the emergency kit of that time";
             return invalid("key", &failure.hint(hint));
         }
         invalid("destination", &failure)
     })?;
+    if !unmatched.is_empty() {
+        return Err(not_there(&unmatched));
+    }
     Ok(Restore {
         job: archive.job.clone().filter(|name| config.jobs().iter().any(|job| job.name == *name)),
         copy: At { destination, name },
@@ -55,6 +61,19 @@ pub(super) fn plan(
         replace: wanted.replace,
         key: fits.filter(|_| is_typed).map(key),
     })
+}
+
+/// Names that nothing in the backup has.
+fn not_there(unmatched: &[Unmatched]) -> Invalid {
+    let patterns: Vec<&str> = unmatched.iter().map(|unmatched| unmatched.pattern.as_str()).collect();
+    let mut near: Vec<&str> = unmatched.iter().flat_map(|unmatched| &unmatched.near).map(String::as_str).collect();
+    near.dedup();
+    let failure = Failure::usage(format!("nothing in the backup is called {}", patterns.join(" or ")));
+    let hint = match near[..] {
+        [] => "see what is in it under “Look into it” on the page of the backup".to_owned(),
+        _ => format!("did you mean {}?", near.join(" or ")),
+    };
+    invalid("only", &failure.hint(hint))
 }
 
 /// In words of the page, which has no options.
@@ -76,12 +95,15 @@ fn refused(error: RestoreError, replace: bool) -> Invalid {
 fn target(config: &Config, archive: &ArchiveStatus, wanted: &RestoreWanted) -> Result<PathBuf, Invalid> {
     if wanted.replace {
         if !wanted.into.trim().is_empty() {
-            let message = "with replace, the config directory of the backup's job is replaced, and no other one";
+            let message = "with replace, the config directory that was backed up is replaced, and no other one";
             return Err(invalid("into", &Failure::usage(message).hint("leave out the directory, or replace")));
         }
         let job = config.jobs().iter().find(|job| Some(&job.name) == archive.job.as_ref());
         return job.map(|job| job.source.clone()).ok_or_else(|| {
-            invalid("replace", &Failure::usage("this backup belongs to no job, so Haul does not know what to replace"))
+            invalid(
+                "replace",
+                &Failure::usage("this backup belongs to no automatic backup, so Haul does not know what to replace"),
+            )
         });
     }
     if wanted.into.trim().is_empty() {
