@@ -20,10 +20,10 @@ impl Browser<'_> {
     /// have to be read, and nothing is said.
     pub fn unmatched(&self, patterns: &[String], cancel: &Cancellation) -> Result<Vec<Unmatched>, BrowseError> {
         let Some(index) = self.index_of(self.config()?) else { return Ok(Vec::new()) };
-        let new = |text: &String| {
-            Pattern::new(text.as_bytes()).map(|pattern| (text, pattern, Nearest::new([text.clone().into_bytes()])))
-        };
-        let mut open = patterns.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        let mut open = Vec::new();
+        for text in patterns {
+            open.push((text, Pattern::new(text.as_bytes())?, Nearest::new([text.clone().into_bytes()])));
+        }
         for file in index.files() {
             heed(cancel)?;
             let Ok(Some(path)) = config_path(&file.path) else { continue };
@@ -35,8 +35,7 @@ impl Browser<'_> {
                 !fits
             });
         }
-        let unmatched =
-            |(text, _, nearest): (&String, _, Nearest)| Unmatched { pattern: text.clone(), near: nearest.names() };
-        Ok(open.into_iter().map(unmatched).collect())
+        let open = open.into_iter();
+        Ok(open.map(|(text, _, nearest)| Unmatched { pattern: text.clone(), near: nearest.names() }).collect())
     }
 }

@@ -81,13 +81,13 @@ fn explained(text: &str, message: &str, start: usize, end: usize) -> Mistake {
                 hint.to_owned(),
             )
         }
-        () if is("unclosed table") || is("unclosed array table") => match line.contains(']') {
-            true => said(
-                "this name of a table needs quotes",
-                "write a name that is not only letters, digits, - and _ like this: [jobs.\"my home\"]".to_owned(),
-            ),
-            false => said("the closing ] is missing", "write a table's name like this: [jobs.home]".to_owned()),
-        },
+        () if (is("unclosed table") || is("unclosed array table")) && line.contains(']') => said(
+            "this name of a table needs quotes",
+            "write a name that is not only letters, digits, - and _ like this: [jobs.\"my home\"]".to_owned(),
+        ),
+        () if is("unclosed table") || is("unclosed array table") => {
+            said("the closing ] is missing", "write a table's name like this: [jobs.home]".to_owned())
+        }
         () if is("unclosed array") || (message.contains("array") && is_next_line("[") && key.is_some()) => {
             (opened("["), "the list that begins here has no closing ]".to_owned(), LIST.to_owned())
         }
@@ -109,10 +109,10 @@ fn explained(text: &str, message: &str, start: usize, end: usize) -> Mistake {
             Some((key, _)) => said("there is a : where = belongs", format!("write {} = \"…\"", key.trim())),
             None => said("this line has no =", LINE.to_owned()),
         },
-        () if is("unquoted keys cannot be empty") => match line.trim_start().starts_with('[') {
-            true => said("this table has no name", "write a table's name like this: [jobs.home]".to_owned()),
-            false => said("there is no key before the =", LINE.to_owned()),
-        },
+        () if is("unquoted keys cannot be empty") && line.trim_start().starts_with('[') => {
+            said("this table has no name", "write a table's name like this: [jobs.home]".to_owned())
+        }
+        () if is("unquoted keys cannot be empty") => said("there is no key before the =", LINE.to_owned()),
         () if is("invalid unquoted key") => said(
             "a key consists of letters, digits, - and _",
             "remove everything else, or write it in quotes".to_owned(),

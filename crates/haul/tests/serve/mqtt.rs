@@ -162,7 +162,7 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_tried_without_a_restart() {
     let home = Home::new(&format!("{}username = \"haul\"\npassword_file = \"mqtt\"\n", with_broker(&broker)));
     let _service = home.serve();
     let said = |what: &str| wait::until(format!("the log says {what}\n{}", home.log()), || home.log().contains(what));
-    said("is not asked: password_file");
+    said("is not asked: the password file");
     fs::write(home.path("mqtt"), "correct horse\n").unwrap();
     said("refuses the login: check the user and the password; Haul tries again");
     fs::write(home.path("mqtt"), "tr0ub4dor\n").unwrap();

@@ -136,7 +136,7 @@ command = \"cat > said.json; printf %s \\\"$HAUL_TITLE\\\" > title\"
     listener.answer("403 Forbidden");
     let (code, text) = home.haul(&["notify", "check", "b-hook"]);
     assert_eq!(code, 1);
-    assert!(text.contains("127.0.0.1 answered 403 Forbidden") && text.contains("check the token"), "{text}");
+    assert!(text.contains("127.0.0.1 answered 403 Forbidden") && text.contains("check the access token"), "{text}");
     let (code, text) = home.haul(&["notify", "check", "--json"]);
     assert_eq!(code, 1);
     assert!(!text.contains("very-secret"), "{text}");

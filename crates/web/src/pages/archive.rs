@@ -55,7 +55,7 @@ pub(super) fn best(archive: &ArchiveStatus) -> Option<&CopyStatus> {
 
 /// As a shell takes it for one word.
 pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
     } else {

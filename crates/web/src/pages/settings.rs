@@ -61,9 +61,8 @@ impl Settings {
 
     /// Time zones to choose from, without old names for the same ones.
     fn zones() -> impl Iterator<Item = String> {
-        let is_area = |name: &str| name.split_once('/').map_or(name, |(area, _)| area);
         let all = jiff::tz::db().available().map(|name| name.to_string());
-        all.filter(move |name| AREAS.contains(&is_area(name)))
+        all.filter(|name| AREAS.contains(&name.split('/').next().unwrap_or_default()))
     }
 
     /// How a channel is reached, and what it hears.
