@@ -26,8 +26,8 @@ use crate::{
 pub(crate) const LEVELS: &[(&str, &str)] = &[
     ("errors", "only when backups are not safe"),
     ("problems", "also when something needs a look"),
-    ("backups", "also of every backup"),
-    ("everything", "also of copies, removals and tests"),
+    ("backups", "also about every backup"),
+    ("everything", "also about copies, removals and tests"),
 ];
 /// What is told unless the file says otherwise.
 const USUAL: &str = "problems";
@@ -177,7 +177,7 @@ async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<I
         action: format!("/settings/channels/{}/remove", segment(&name)),
         name,
         version,
-        lines: vec!["Nobody is told by it any more. A password or token that Haul keeps for it is deleted.".to_owned()],
+        lines: vec!["It sends nothing any more. A password or token that Haul keeps for it is deleted.".to_owned()],
         wrong,
     }))
 }

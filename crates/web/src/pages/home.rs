@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use keeper::status::Status;
+use keeper::status::{JobStatus, Problem, Status};
 
 use super::{Answer, Frame, Service, redirect, show, view};
 use crate::{backend::Backend, shared::Asked, text::Clock};
@@ -16,6 +16,12 @@ struct Home {
 }
 
 impl Home {
+    /// Whether a problem above says the same.
+    fn is_told(&self, job: &JobStatus) -> bool {
+        let is_of = |problem: &&Problem| problem.job.as_ref() == Some(&job.name);
+        self.status.problems.iter().filter(is_of).any(|problem| job.headline.starts_with(&problem.message))
+    }
+
     /// What would make backups safer, once for all that it is said of: their names, unless it is said of all.
     fn advice(&self) -> Option<(String, &str)> {
         let jobs = &self.status.jobs;

@@ -23,12 +23,12 @@ use crate::{
 
 /// Rules of what is kept, and their words.
 pub(crate) const RULES: &[(&str, &str)] = &[
-    ("last", "So many of the newest"),
-    ("daily", "One a day, for so many days"),
-    ("weekly", "One a week, for so many weeks"),
-    ("monthly", "One a month, for so many months"),
-    ("yearly", "One a year, for so many years"),
-    ("within", "All of a time, as 7d"),
+    ("last", "How many of the newest"),
+    ("daily", "One per day, for how many days"),
+    ("weekly", "One per week, for how many weeks"),
+    ("monthly", "One per month, for how many months"),
+    ("yearly", "One per year, for how many years"),
+    ("within", "All of the last days or weeks, for example 7d"),
 ];
 
 #[derive(Template)]

@@ -117,10 +117,10 @@ async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<I
         lines.push(format!("It is used by {}, which then has one copy less of each backup.", known.jobs.join(" and ")));
     }
     if holds > 0 {
-        lines.push(format!(
-            "The {} there stay, but Haul no longer shows, checks or removes them.",
-            view::count(holds, "backup")
-        ));
+        lines.push(match holds {
+            1 => "The backup there stays, but Haul no longer shows, checks or removes it.".to_owned(),
+            _ => format!("The {holds} backups there stay, but Haul no longer shows, checks or removes them."),
+        });
     }
     Ok(removing(&Remove {
         frame: Frame::new(asked, "Remove a location", "settings"),

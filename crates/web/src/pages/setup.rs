@@ -26,7 +26,7 @@ pub(crate) const SCHEDULES: &[(&str, &str, &str)] = &[
     ("daily 04:45", "Every night at 04:45", "Recommended."),
     ("every 6h", "Every six hours", "For people who change much."),
     ("sun 04:45", "Every Sunday at 04:45", "Saves space."),
-    ("never", "Only when I say so", ""),
+    ("never", "Only when I start it", ""),
     ("other", "At other times", ""),
 ];
 

@@ -12,7 +12,7 @@ use crate::{FORM, Site, fake::state::State, request};
 async fn a_channel_is_added_changed_tried_and_removed() {
     let site = Site::new(State::good());
     let settings = site.get("/settings").await.text;
-    for shown in ["/settings/channels/phone", "ntfy · also of every backup", "broker at", "mqtt://broker"] {
+    for shown in ["/settings/channels/phone", "ntfy · also about every backup", "broker at", "mqtt://broker"] {
         assert!(settings.contains(shown), "{shown}");
     }
     let page = site.get("/settings/channels/phone").await.text;
@@ -49,7 +49,7 @@ async fn a_channel_is_added_changed_tried_and_removed() {
     assert_eq!((name.as_str(), new.on.as_deref(), &new.jobs[..]), ("tablet", Some("errors"), &["home".to_owned()][..]));
     assert_eq!((old.on.as_deref(), old.way.keeps.as_deref()), (None, Some("phone")), "what is usual is not written");
 
-    assert!(site.get("/settings/channels/phone/remove").await.text.contains("Nobody is told by it any more."));
+    assert!(site.get("/settings/channels/phone/remove").await.text.contains("It sends nothing any more."));
     let got = site.post("/settings/channels/phone/remove", "version=v1").await;
     assert_eq!(got.header(header::LOCATION), "/settings?done=removed");
     assert_eq!(site.get("/settings/channels/none").await.status, StatusCode::NOT_FOUND);
