@@ -18,7 +18,11 @@ const NAP: Duration = Duration::from_millis(500);
 
 /// Shared by all uploads and readers that keep to it together. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Limit(Arc<Bucket>);
+pub struct Limit {
+    own: Arc<Bucket>,
+    /// What it keeps to together with others.
+    all: Option<Arc<Bucket>>,
+}
 
 #[derive(Debug)]
 struct Bucket {
@@ -36,24 +40,36 @@ struct State {
 
 impl PartialEq for Limit {
     fn eq(&self, other: &Self) -> bool {
-        self.0.rate == other.0.rate
+        self.own.rate == other.own.rate
     }
 }
 
 impl Limit {
     /// `rate` in bytes a second.
     pub fn new(rate: u64) -> Self {
-        Self(Arc::new(Bucket { rate: rate.max(1), state: Mutex::new(State { until: Instant::now(), waited: None }) }))
+        let state = Mutex::new(State { until: Instant::now(), waited: None });
+        Self { own: Arc::new(Bucket { rate: rate.max(1), state }), all: None }
+    }
+
+    /// The same, and whatever keeps to it keeps to `all` as well, together with everything else that does.
+    #[must_use]
+    pub fn within(&self, all: &Self) -> Self {
+        Self { own: Arc::clone(&self.own), all: Some(Arc::clone(&all.own)) }
     }
 
     /// Bytes a second.
     pub fn rate(&self) -> u64 {
-        self.0.rate
+        self.own.rate
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        std::iter::once(&self.own).chain(&self.all).map(Arc::as_ref)
     }
 
     /// Whether it is what has slowed them down lately.
     pub fn is_felt(&self) -> bool {
-        self.state().waited.is_some_and(|waited| waited.elapsed() < Duration::from_mins(1))
+        let is_recent = |waited: Instant| waited.elapsed() < Duration::from_mins(1);
+        self.buckets().any(|bucket| bucket.state().waited.is_some_and(is_recent))
     }
 
     /// Waits until so many bytes more may pass. `napped` is called while it waits.
@@ -67,13 +83,19 @@ impl Limit {
         }
     }
 
-    /// Takes the bytes from the bucket, and says how long to wait before they leave.
+    /// Takes the bytes from the buckets, and says how long to wait before they leave.
+    fn take(&self, bytes: u64, now: Instant) -> Duration {
+        self.buckets().map(|bucket| bucket.take(bytes, now)).max().unwrap_or_default()
+    }
+}
+
+impl Bucket {
     fn take(&self, bytes: u64, now: Instant) -> Duration {
         let mut state = self.state();
         let wait = state.until.saturating_duration_since(now);
         // What was not used in the meantime is lost, but for the bucket's depth.
         let begun = state.until.max(now.checked_sub(DEPTH).unwrap_or(now));
-        state.until = begun + Duration::from_secs_f64(bytes as f64 / self.0.rate as f64);
+        state.until = begun + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         if !wait.is_zero() {
             state.waited = Some(now);
         }
@@ -81,7 +103,7 @@ impl Limit {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,10 +126,25 @@ mod tests {
         // The bucket's depth was there from the start.
         near(limit.take(50_000, at(0)), 750);
         near(limit.take(50_000, at(0)), 1250);
-        assert!(limit.state().waited.is_some());
+        assert!(limit.own.state().waited.is_some() && limit.is_felt());
         // After a long pause there is no more than the depth to be made up for.
         near(limit.take(25_000, at(60_000)), 0);
         near(limit.take(100_000, at(60_000)), 0);
         near(limit.take(1, at(60_000)), 1000);
+    }
+
+    #[test]
+    fn rates_within_another_do_not_add_up() {
+        let start = Instant::now() + Duration::from_secs(10);
+        let all = Limit::new(200_000);
+        let [slow, fast] = [Limit::new(100_000).within(&all), Limit::new(200_000).within(&all)];
+        let wait = |limit: &Limit| limit.take(100_000, start).as_millis();
+        // Less what the bucket holds. Both at once are no faster than the faster of them.
+        assert_eq!([wait(&fast), wait(&slow), wait(&fast), wait(&slow)], [0, 250, 750, 1250]);
+        // Each alone is no faster than its own.
+        let later = start + Duration::from_mins(1);
+        assert_eq!(slow.take(100_000, later).as_millis(), 0);
+        assert_eq!(slow.take(100_000, later).as_millis(), 750);
+        assert!(slow.is_felt() && all.is_felt());
     }
 }

@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// The configuration in force.
 pub(super) struct Force {
     pub(super) config: Config,
-    /// The rates at destinations: all tasks of jobs that name the same rate keep to it together.
+    /// The rates at destinations: all tasks of jobs that name the same rate keep to it together, and all of them keep to
+    /// the highest.
     limits: BTreeMap<(String, u64), Limit>,
 }
 
@@ -33,12 +34,20 @@ pub(super) struct Doing<'a> {
 }
 
 impl Force {
-    pub(super) fn of(config: Config) -> Self {
-        let mut limits = BTreeMap::new();
-        for job in config.jobs() {
-            for target in &job.destinations {
-                let limit = target.limit.map(|rate| ((target.destination.clone(), rate), Limit::new(rate)));
-                limits.extend(limit);
+    /// `before` is what was in force: what is still under way by that keeps to the same rates.
+    pub(super) fn of(config: Config, before: Option<&Self>) -> Self {
+        let mut limits = BTreeMap::<(String, u64), Limit>::new();
+        for target in config.jobs().iter().flat_map(|job| &job.destinations) {
+            let Some(rate) = target.limit else { continue };
+            let at = (target.destination.clone(), rate);
+            let known = before.and_then(|before| before.limits.get(&at)).cloned();
+            limits.insert(at, known.unwrap_or_else(|| Limit::new(rate)));
+        }
+        let highest: BTreeMap<String, Limit> =
+            limits.iter().map(|((name, _), limit)| (name.clone(), limit.clone())).collect();
+        for ((name, rate), limit) in &mut limits {
+            if let Some(all) = highest.get(name) {
+                *limit = if all.rate() > *rate { limit.within(all) } else { all.clone() };
             }
         }
         Self { config, limits }

@@ -54,12 +54,13 @@ impl<T> Kept<T> {
 
 impl Worker {
     pub(crate) fn new(config: Config) -> Self {
-        Self { force: RwLock::new(Arc::new(Force::of(config))), keys: Kept::default(), moves: Kept::default() }
+        Self { force: RwLock::new(Arc::new(Force::of(config, None))), keys: Kept::default(), moves: Kept::default() }
     }
 
     /// Tasks that start from now on go by this.
     pub(crate) fn configure(&self, config: Config) {
-        *self.force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Force::of(config));
+        let mut force = self.force.write().unwrap_or_else(PoisonError::into_inner);
+        *force = Arc::new(Force::of(config, Some(&force)));
     }
 
     /// The configuration in force.
