@@ -69,6 +69,8 @@ pub(crate) struct ArchiveFile<'a> {
     bytes: Bytes,
     length: u64,
     reached: AtomicU64,
+    // Bytes that were read, wherever they are: an index at the end is read first.
+    passed: AtomicU64,
     progress: ProgressFn<'a>,
 }
 
@@ -93,7 +95,7 @@ impl<'a> ArchiveFile<'a> {
                 (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length())
             }
         };
-        Ok(Self { bytes, length, reached: AtomicU64::new(0), progress })
+        Ok(Self { bytes, length, reached: AtomicU64::new(0), passed: AtomicU64::new(0), progress })
     }
 
     /// Why the bytes could not be read, if so; reported once. It also checks whether they are still the same, because
@@ -131,16 +133,20 @@ impl<'a> ArchiveFile<'a> {
                 }
             }
         }
-        let end = offset + buffer.len() as u64;
+        let length = buffer.len() as u64;
+        let before = self.passed.fetch_add(length, Ordering::Relaxed);
+        // Once per mebibyte is often enough for the progress display and the page cache. A little is read twice.
+        if (before + length) >> 20 != before >> 20 {
+            (self.progress)((before + length).min(self.length), Some(self.length));
+        }
+        let end = offset + length;
         let before = self.reached.fetch_max(end, Ordering::Relaxed);
-        // Once per mebibyte is often enough for the progress display and the page cache.
-        if end > before && end >> 20 != before >> 20 {
-            (self.progress)(end, Some(self.length));
-            if let Bytes::Here { file, guard } = &self.bytes
-                && let Ok(mut guard) = guard.try_lock()
-            {
-                guard.passed(file, end.saturating_sub(BEHIND));
-            }
+        if end > before
+            && end >> 20 != before >> 20
+            && let Bytes::Here { file, guard } = &self.bytes
+            && let Ok(mut guard) = guard.try_lock()
+        {
+            guard.passed(file, end.saturating_sub(BEHIND));
         }
         Ok(())
     }
@@ -167,5 +173,32 @@ impl habackup::read_at::ReadAt for ArchiveFile<'_> {
         if let Bytes::There { source, .. } = &self.bytes {
             source.announce(range);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use habackup::read_at::ReadAt;
+
+    use super::*;
+
+    #[test]
+    fn progress_counts_what_was_read_and_not_how_far_into_the_archive_that_was() {
+        const MIB: usize = 1 << 20;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tar");
+        std::fs::write(&path, vec![0; 8 * MIB]).unwrap();
+        let told = Mutex::new(Vec::new());
+        let progress = |done, total| told.lock().unwrap().push((done >> 20, total));
+        let file = ArchiveFile::open(&ArchiveSource::from(&path), &progress).unwrap();
+        let mut buffer = vec![0; MIB];
+        // What is at its end is read first, and the beginning twice.
+        for at in [7_usize, 0, 0, 1, 2, 3, 4, 5, 6] {
+            file.read_exact_at(&mut buffer, (at * MIB) as u64).unwrap();
+        }
+        let told = told.lock().unwrap();
+        assert_eq!(told.iter().map(|(done, _)| *done).collect::<Vec<_>>(), [1_u64, 2, 3, 4, 5, 6, 7, 8, 8]);
+        assert!(told.iter().all(|(_, total)| *total == Some(8 * MIB as u64)));
     }
 }
