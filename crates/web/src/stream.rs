@@ -13,7 +13,7 @@ use keeper::status::{Level, Running};
 use serde::Serialize;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use utoipa::ToSchema;
 
@@ -70,7 +70,7 @@ pub(crate) async fn stream(
     let mut changes = shared.backend.changes();
     changes.mark_changed();
     let log = shared.backend.logged();
-    let told = Told { shared, headers, trust: asked.visit.trust, changes, log, is_running: false };
+    let told = Told { shared, headers, trust: asked.visit.trust, changes, log, progress: None };
     let events = stream::unfold((told, Instant::now()), |(mut told, due)| async move {
         let event = told.next(due).await?;
         Some((Ok(event), (told, Instant::now() + PAUSE)))
@@ -86,7 +86,8 @@ struct Told {
     trust: Trust,
     changes: watch::Receiver<u64>,
     log: watch::Receiver<u64>,
-    is_running: bool,
+    /// When it is to be told how far everything is; nothing runs: never.
+    progress: Option<Instant>,
 }
 
 impl Told {
@@ -94,19 +95,25 @@ impl Told {
     async fn next(&mut self, due: Instant) -> Option<sse::Event> {
         let shared = self.shared.clone();
         let mut closing = shared.closing.subscribe();
-        let is_running = self.is_running;
+        let progress = self.progress;
         let progress = async {
-            if is_running {
-                sleep(PROGRESS).await;
-            } else {
-                pending::<()>().await;
+            match progress {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
             }
         };
         let news = async {
+            let other = async {
+                tokio::select! {
+                    changed = self.changes.changed() => changed.map(|()| News::Change).ok(),
+                    logged = self.log.changed() => logged.map(|()| News::Log).ok(),
+                }
+            };
+            // There may be something else each time.
             let news = tokio::select! {
-                changed = self.changes.changed() => changed.map(|()| News::Change).ok()?,
-                logged = self.log.changed() => logged.map(|()| News::Log).ok()?,
+                biased;
                 () = progress => News::Change,
+                other = other => other?,
             };
             sleep_until(due).await;
             Some(news)
@@ -123,7 +130,7 @@ impl Told {
         let version = *self.changes.borrow_and_update();
         let status = shared.ask(<dyn Backend>::status).await.ok()?;
         let running: Vec<Running> = status.jobs.into_iter().flat_map(|job| job.running).collect();
-        self.is_running = !running.is_empty();
+        self.progress = (!running.is_empty()).then(|| Instant::now() + PROGRESS);
         let change = Change { version, level: status.level, headline: status.headline, running };
         sse::Event::default().event("change").id(version.to_string()).json_data(change).ok()
     }

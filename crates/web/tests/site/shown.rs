@@ -234,4 +234,12 @@ async fn the_stream_says_at_once_how_things_are_and_again_when_they_change() {
     // What runs gets on without a change.
     let third = stream.next().await.unwrap().unwrap();
     assert!(std::str::from_utf8(&third).unwrap().starts_with("event: change"), "{third:?}");
+    // Nor do lines of the log that come all the time keep that back.
+    let mut kinds = Vec::new();
+    for _ in 0..6 {
+        site.service.log_line("home: x.yaml changed while it was read");
+        let told = stream.next().await.unwrap().unwrap();
+        kinds.push(std::str::from_utf8(&told).unwrap().lines().next().unwrap().to_owned());
+    }
+    assert!(["event: change", "event: log"].iter().all(|kind| kinds.iter().any(|told| told == kind)), "{kinds:?}");
 }
