@@ -20,11 +20,10 @@ pub(super) fn replace(path: &Path, before: Option<&str>, content: &[u8]) -> io::
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let old = fs::metadata(path).ok();
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".new-{}", std::process::id()));
-    let fresh = PathBuf::from(fresh);
+    // The next start removes one that is left over.
+    let fresh = directory.join(store::owner::temporary_name());
     let done = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&fresh)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(MODE).open(&fresh)?;
         if let Some(old) = &old {
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
             // Only root may give a file away; whoever may not owns the new one.
@@ -97,9 +96,16 @@ fn publish(
             if exchange(how).is_ok() && fs::read(fresh).is_ok_and(|found| found == content) {
                 return Ok(Published::Refused);
             }
-            let aside = path.with_added_extension("other");
-            let moved = renameat_with(CWD, fresh, CWD, &aside, RenameFlags::NOREPLACE);
-            Ok(Published::Stranded(if moved.is_ok() { aside } else { fresh.to_owned() }))
+            // Under its present name it would be taken for a leftover.
+            let names = (1..).map(|number| if number == 1 { "other".to_owned() } else { format!("other-{number}") });
+            for aside in names.map(|name| path.with_added_extension(name)) {
+                match renameat_with(CWD, fresh, CWD, &aside, RenameFlags::NOREPLACE) {
+                    Ok(()) => return Ok(Published::Stranded(aside)),
+                    Err(Errno::EXIST) => {}
+                    Err(_) => break,
+                }
+            }
+            Ok(Published::Stranded(fresh.to_owned()))
         }
         Err(Errno::EXIST | Errno::NOENT) => Ok(Published::Refused),
         // Not every file system can do that.
@@ -138,13 +144,14 @@ mod tests {
     fn what_can_not_be_put_back_is_not_lost() {
         use std::cell::Cell;
         let directory = tempfile::tempdir().unwrap();
-        let [fresh, path, aside] = ["fresh", "haul.toml", "haul.toml.other"].map(|name| directory.path().join(name));
+        let names = ["fresh", "haul.toml", "haul.toml.other", "haul.toml.other-2"];
+        let [fresh, path, aside, second] = names.map(|name| directory.path().join(name));
         let says = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         // The second exchange fails; or somebody else writes once more before it.
         for (again, aside_is_taken) in [(None, false), (None, true), (Some("by hand again"), true)] {
             fs::write(&fresh, "ours").unwrap();
             fs::write(&path, "by hand").unwrap();
-            let _ = fs::remove_file(&aside);
+            let _ = (fs::remove_file(&aside), fs::remove_file(&second));
             if aside_is_taken {
                 fs::write(&aside, "an older one").unwrap();
             }
@@ -158,7 +165,7 @@ mod tests {
                 }
                 renameat_with(CWD, &fresh, CWD, &path, how)
             };
-            let at = if aside_is_taken { &fresh } else { &aside };
+            let at = if aside_is_taken { &second } else { &aside };
             let done = publish((&fresh, b"ours"), &path, Some("as it was"), exchange).unwrap();
             assert_eq!(done, Published::Stranded(at.clone()));
             assert_eq!(

@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 
 use super::{
     channels, kinds,
-    setup::{Written, destination, encrypted, in_config_directory, keep_key, set_location, sources},
+    setup::{destination, encrypted, in_config_directory, keep_key, set_location, sources},
     typed::{invalid, of},
+    written::Written,
 };
 use crate::{
     config::{Config, ZONE_EXAMPLE, edit::Draft, time_zone},

@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 
 use super::{
     kinds::{self, Field, field, optional, secret},
-    setup::{Held, Written, receiver},
+    setup::{Held, receiver},
     typed::{each_invalid, invalid, of, typed},
+    written::Written,
 };
 use crate::{
     config::{CHANNEL_KEYS, MQTT_KEYS, beside, edit::Draft},

@@ -11,6 +11,7 @@ mod setup;
 mod sign_in;
 mod typed;
 mod unreached;
+mod written;
 
 use std::{path::Path, sync::Arc};
 
@@ -31,7 +32,7 @@ use web::backend::{
 };
 
 use self::contents::Looking;
-pub(super) use self::{restore::restored, sign_in::SigningIn};
+pub(super) use self::{restore::restored, sign_in::SigningIn, written::forget_unfinished};
 use super::{configuration::Configuration as InForce, doing::reason, migrating::Agreed, worker::Worker};
 use zeroize::Zeroizing;
 

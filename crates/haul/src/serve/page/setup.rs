@@ -1,9 +1,7 @@
 //! Set-up from the page: config directories that are here, a location tried and written down, the first job.
 
 use std::{
-    ffi::OsStr,
     fs,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -29,6 +27,7 @@ use super::{
     sign_in,
     typed::{each_invalid, invalid, known_options, makes_folder, of, typed},
     unreached::{no_address, not_reached},
+    written::{Written, cannot_write},
 };
 use crate::{
     config::{Config, edit::Draft},
@@ -48,8 +47,6 @@ const USUAL: &[&str] = &[
     "/opt/homeassistant/config",
     "/docker/homeassistant",
 ];
-/// The directory beside the configuration file that holds what must not stand in it.
-const SECRETS: &str = "secrets";
 /// How names of directories in the state directory begin whose secrets are tried.
 const TRYING: &str = "trying-";
 /// Somebody waits for the answer to a form; what does not answer within this time is away.
@@ -328,15 +325,6 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Invalid {
-    let failure = Failure::new(
-        crate::failure::FAILED,
-        format!("can't write {}: {}", path.display(), engine::plain_reason(error)),
-    )
-    .hint("make its directory writable for this user");
-    of(&failure)
-}
-
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
@@ -507,78 +495,6 @@ pub(super) fn set_location(
     Ok(())
 }
 
-/// Files that go again unless everything is written; those that they replace go then.
-#[derive(Default)]
-pub(super) struct Written {
-    new: Vec<PathBuf>,
-    old: Vec<PathBuf>,
-}
-
-impl Written {
-    /// Under this name, or one like it: a file that is there belongs to something else, perhaps to an earlier set-up.
-    pub(super) fn keep(&mut self, directory: &Path, name: &str, secret: &str) -> Result<String, Invalid> {
-        let create = |path: &Path| {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-        };
-        let mut number = 1;
-        loop {
-            let file = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
-            let path = directory.join(&file);
-            match create(&path) {
-                Ok(mut open) => {
-                    self.new.push(path.clone());
-                    std::io::Write::write_all(&mut open, secret.as_bytes())
-                        .and_then(|()| open.sync_all())
-                        .map_err(|error| cannot_write(&path, &error))?;
-                    return Ok(file);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(cannot_write(&path, &error)),
-            }
-        }
-    }
-
-    /// Of what has this name, for this key. Returns the path, as the configuration file has it.
-    pub(super) fn keep_secret(&mut self, draft: &Draft, of: &str, key: &str, secret: &str) -> Result<String, Invalid> {
-        let wanted = format!("{of}-{}", key.trim_end_matches("_file").replace('_', "-"));
-        let file = self.keep(&draft.directory().join(SECRETS), &wanted, secret)?;
-        Ok(format!("{SECRETS}/{file}"))
-    }
-
-    /// One of what has this name is of no use once everything is written. Somebody else's file stays.
-    pub(super) fn drop_secret(&mut self, draft: &Draft, of: &str, path: &str) {
-        if path.starts_with(&format!("{SECRETS}/{of}-")) {
-            self.old.push(draft.directory().join(path));
-        }
-    }
-
-    /// Everything is written. What the file still names, for something else, stays.
-    pub(super) fn stay(&mut self, config: &Config) {
-        let text = config.text().unwrap_or_default();
-        let is_named = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_none_or(|file| names(text, file));
-        self.new = std::mem::take(&mut self.old);
-        self.new.retain(|path| !is_named(path));
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        for path in &self.new {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// Whether a text has this name, and not as a part of a longer one.
-fn names(text: &str, file: &str) -> bool {
-    let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    let ends = text
-        .match_indices(file)
-        .map(|(at, _)| (text[..at].chars().next_back(), text[at + file.len()..].chars().next()));
-    ends.into_iter().any(|(before, after)| !before.is_some_and(is_part) && !after.is_some_and(is_part))
-}
-
 fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let names = std::iter::once(wanted.to_owned()).chain((2..).map(|number: u32| format!("{wanted}{number}")));
     let mut names = names.skip_while(|name| is_taken(name));
@@ -589,28 +505,6 @@ fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-
-    #[test]
-    fn a_secret_that_is_left_over_is_in_nobody_s_way_and_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join("secrets").join(name);
-        fs::create_dir(directory.path().join("secrets")).unwrap();
-        fs::write(at("home-key"), "an older one").unwrap();
-        {
-            let mut written = Written::default();
-            let name = written.keep(&directory.path().join("secrets"), "home-key", "new").unwrap();
-            assert_eq!((name.as_str(), fs::read_to_string(at("home-key-2")).unwrap().as_str()), ("home-key-2", "new"));
-        }
-        assert!(!at("home-key-2").exists(), "not everything was written");
-        assert_eq!(fs::read_to_string(at("home-key")).unwrap(), "an older one");
-    }
-
-    #[test]
-    fn a_secret_that_something_else_names_stays() {
-        let text = "token_file = \"secrets/notify-a-token-2\"\npassword_file = './secrets/home-key'\n";
-        assert!(names(text, "notify-a-token-2") && names(text, "home-key"));
-        assert!(!names(text, "notify-a-token") && !names(text, "key") && !names(text, "token-2"));
-    }
 
     #[test]
     fn secrets_that_a_killed_service_was_trying_go() {
