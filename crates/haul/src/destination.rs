@@ -472,17 +472,32 @@ pub(crate) fn confirm(question: &str, cancel: &Cancellation) -> Result<bool, Fai
     Ok(answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
 }
 
+/// The variable that names another state directory.
+const STATE: &str = "HAUL_STATE";
 /// The state directory of the system's service. Root's commands are to find the service, so it is theirs as well.
 const SYSTEM_STATE: &str = "/var/lib/haul";
 
+/// Refuses a state directory that would be another one wherever Haul is started.
+pub(crate) fn check_state_directory() -> Result<(), Failure> {
+    match env::var_os(STATE).map(PathBuf::from) {
+        Some(path) if path.is_relative() && !path.as_os_str().is_empty() => {
+            let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+            let message = format!("the environment variable {STATE} names {shown}, which is not a path from / on");
+            Err(Failure::usage(message).hint("give the whole path of a directory, such as /var/lib/haul, or unset it"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where sessions, tokens and keys of this user are kept. Not made here.
 pub(crate) fn state_directory() -> PathBuf {
+    // The XDG specification wants a relative path to be ignored.
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let system = || {
         let path = PathBuf::from(SYSTEM_STATE);
         (rustix::process::geteuid().is_root() && path.is_dir()).then_some(path)
     };
-    absolute("HAUL_STATE")
+    absolute(STATE)
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("haul")))
         .or_else(system)
         .or_else(|| Some(store::home_directory()?.join(".local/state/haul")))

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     clock::set(config.time_zone().cloned());
+    destination::check_state_directory()?;
     match command {
         Command::Backup(args) => command::backup::run(args, config, &interruption()?),
         Command::Migrate(args) => command::migrate::run(args, &interruption()?),

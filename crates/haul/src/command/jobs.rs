@@ -1,6 +1,12 @@
 //! `haul jobs`, `haul run`, `haul status`: the jobs of `haul.toml`, done or looked at.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use jiff::{Timestamp, Zoned};
 use keeper::{
@@ -28,12 +34,14 @@ use crate::{
     text,
 };
 
+/// The mode of the file for node_exporter, which is another user.
+const TEXTFILE: u32 = 0o644;
 /// How often a command that waits for the service asks how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
     let now = clock::now();
-    let status = serve::glance(config, &now)?;
+    let status = serve::glance(config, &now, true)?;
     if args.json {
         output::json(&status.jobs)?;
         return Ok(DONE);
@@ -42,7 +50,9 @@ pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
         output::lines(&["There are no jobs: define one as [jobs.NAME] in haul.toml".to_owned()])?;
         return Ok(DONE);
     }
-    let mut rows = vec![["JOB", "SOURCE", "SCHEDULE", "NEXT", "DESTINATIONS"].map(str::to_owned)];
+    let no_service = no_service();
+    let when = if no_service.is_some() { "DUE" } else { "NEXT" };
+    let mut rows = vec![["JOB", "SOURCE", "SCHEDULE", when, "DESTINATIONS"].map(str::to_owned)];
     rows.extend(status.jobs.iter().map(|job| {
         let next = match (job.paused, job.next) {
             (true, _) => "paused".to_owned(),
@@ -54,7 +64,14 @@ pub(crate) fn jobs(args: &JobsArgs, config: &Config) -> Result<u8, Failure> {
         [job.name.clone(), job.source.clone(), schedule, next, job.destinations.join(", ")]
     }));
     output::lines(&table(&rows))?;
+    output::notes("note", no_service.into_iter());
     Ok(DONE)
+}
+
+/// What is to be said if no service runs.
+fn no_service() -> Option<String> {
+    let is_running = lock::is_held(&destination::state_directory());
+    (!is_running).then(|| "the service is not running: nothing happens by itself but what calls `haul run`".to_owned())
 }
 
 pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> {
@@ -65,7 +82,7 @@ pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> 
     if let Some(mistake) = config.mistake() {
         return in_spite_of(mistake, args, &now);
     }
-    let status = serve::glance(config, &now)?;
+    let status = serve::glance(config, &now, false)?;
     if let Some(path) = &args.textfile {
         textfile(path, config, &now)?;
     }
@@ -73,10 +90,7 @@ pub(crate) fn status(args: &StatusArgs, config: &Config) -> Result<u8, Failure> 
         output::json(&status)?;
     } else {
         output::lines(&overview(&status))?;
-        if !status.jobs.is_empty() && !lock::is_held(&destination::state_directory()) {
-            let what = "the service is not running: nothing happens by itself but what calls `haul run`";
-            output::notes("note", std::iter::once(what.to_owned()));
-        }
+        output::notes("note", no_service().filter(|_| !status.jobs.is_empty()).into_iter());
     }
     Ok(match status.level {
         Level::Ok => DONE,
@@ -99,8 +113,8 @@ fn in_spite_of(mistake: &Failure, args: &StatusArgs, now: &Zoned) -> Result<u8, 
         if status.level == Level::Error {
             failure.code = DAMAGED;
         }
-    } else if let Some(known) = serve::remembered().filter(|_| !args.json) {
-        output::lines(&last_known(&known))?;
+    } else if !args.json {
+        output::lines(&last_known(&serve::remembered().unwrap_or_default()))?;
     }
     Err(failure)
 }
@@ -120,8 +134,20 @@ fn last_known(known: &Known) -> Vec<String> {
             when(facts.listed),
         ]
     }));
-    let mut lines = vec!["What is known from before, whatever haul.toml says now:".to_owned(), String::new()];
-    lines.extend(table(&rows));
+    let headline = if lock::is_held(&destination::state_directory()) {
+        "haul.toml has a mistake, and the service does not answer"
+    } else {
+        "haul.toml has a mistake, and the service is not running: no backup is made until both are put right"
+    };
+    let mut lines = vec![headline.to_owned()];
+    if !known.destinations.is_empty() {
+        lines.extend([
+            String::new(),
+            "What is known from before, whatever haul.toml says now:".to_owned(),
+            String::new(),
+        ]);
+        lines.extend(table(&rows));
+    }
     lines
 }
 
@@ -416,7 +442,15 @@ fn textfile(path: &Path, config: &Config, now: &Zoned) -> Result<(), Failure> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // It takes what ends in .prom.
         let fresh = directory.join(format!(".{name}.{}", std::process::id()));
-        let done = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+        // What was left there, or put there by somebody else, is not written through.
+        let _ = fs::remove_file(&fresh);
+        let done =
+            fs::OpenOptions::new().write(true).create_new(true).mode(TEXTFILE).open(&fresh).and_then(|mut file| {
+                // Whatever the umask is.
+                file.set_permissions(fs::Permissions::from_mode(TEXTFILE))?;
+                file.write_all(text.as_bytes())?;
+                fs::rename(&fresh, path)
+            });
         if done.is_err() {
             let _ = fs::remove_file(&fresh);
         }

@@ -77,13 +77,17 @@ fn a_mistake_in_the_configuration_hides_nothing_of_what_is_known() {
     let wrong = TWO.replace("daily 04:45", "dayly");
     home.configure(&wrong);
     let (code, said) = home.haul(&["status"]);
+    let headline =
+        "haul.toml has a mistake, and the service is not running: no backup is made until both are put right\n";
     assert!(code == 2 && said.contains("haul.toml, line 7"), "nothing is known yet: {said}");
+    assert!(said.starts_with(headline) && !said.contains("NEWEST WHOLE"), "{said}");
     home.configure(TWO);
     assert_eq!(home.haul(&["run", "home"]).0, 0);
     home.configure(&wrong);
     // Without the service: what its catalog holds.
     let (code, said) = home.haul(&["status"]);
     assert!(code == 2 && said.contains("haul.toml, line 7") && said.contains("NEWEST WHOLE"), "{code}: {said}");
+    assert!(said.starts_with(headline), "{said}");
     let (code, said) = home.haul(&["status", "--json"]);
     assert!(code == 2 && said.contains("\"exit_code\": 2"), "{code}: {said}");
     let (code, said) = home.haul(&["status", "--alive"]);
@@ -99,6 +103,39 @@ fn a_mistake_in_the_configuration_hides_nothing_of_what_is_known() {
     assert_eq!(home.haul(&["status", "--alive"]).0, 0);
     let (code, said) = home.haul(&["verify", "nas/x.tar"]);
     assert!(code == 2 && !said.contains("copies"), "{said}");
+}
+
+#[test]
+fn without_the_service_nothing_is_said_to_come_by_itself() {
+    let home = Home::new(TWO);
+    let service = home.serve();
+    home.settled(2);
+    let (_, said) = home.haul(&["status"]);
+    assert!(said.contains("; next ") && !said.contains("is not running"), "{said}");
+    drop(service);
+    for args in [["status"], ["jobs"]] {
+        let (code, said) = home.haul(&args);
+        assert!(code == 0 && said.contains("the service is not running: nothing happens by itself"), "{said}");
+        assert!(!said.contains("next ") && !said.contains("NEXT"), "{said}");
+        assert_eq!(said.contains(" DUE "), args == ["jobs"], "{said}");
+    }
+    let (_, said) = home.haul(&["status", "--json"]);
+    assert!(said.contains("\"next\": null"), "{said}");
+}
+
+#[test]
+fn a_state_directory_that_depends_on_where_haul_is_started_is_refused() {
+    let home = Home::new(TWO);
+    for args in [&["status"][..], &["run", "home"], &["serve", "--listen", "none"]] {
+        let (code, said) = home.haul_in(&["env", "HAUL_STATE=state/../here"], args);
+        assert!(code == 2 && said.contains("HAUL_STATE names state/../here, which is not"), "{code}: {said}");
+    }
+    // The XDG specification says that a relative one counts as none; so does an empty one.
+    for variable in ["HAUL_STATE=", "XDG_STATE_HOME=here"] {
+        let (code, said) = home.haul_in(&["env", "-u", "HAUL_STATE", variable], &["status"]);
+        assert!(code == 3 && said.contains("No backup"), "{code}: {said}");
+    }
+    assert!(!home.path("here").exists());
 }
 
 #[test]

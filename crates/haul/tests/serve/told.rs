@@ -221,6 +221,12 @@ fn a_run_without_the_service_tells_and_pings_before_it_ends_and_writes_its_text_
     let (code, text) = home.haul(&["status", "--textfile", file.to_str().unwrap()]);
     assert_eq!(code, 0, "{text}");
     assert!(fs::read_to_string(&file).unwrap().contains("haul_tasks_total"));
+    // node_exporter is another user, and nobody else is to write it.
+    for umask in ["000", "077"] {
+        let through = format!("umask {umask}; exec \"$0\" \"$@\"");
+        home.haul_in(&["sh", "-c", &through], &["status", "--textfile", file.to_str().unwrap()]);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644, "{umask}");
+    }
     drop(service);
     let (code, text) = home.haul(&["status", "--textfile", home.path("none/haul.prom").to_str().unwrap()]);
     assert_eq!(code, 1);
