@@ -4,13 +4,20 @@
 //! catalog that is lost, damaged or newer than this program costs a look at every destination, and no backup. One
 //! process writes it (the service holds a lock). Every write is one transaction.
 
-use std::{collections::BTreeMap, os::unix::fs::OpenOptionsExt, path::Path};
+pub(crate) mod adrift;
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use engine::samples::Samples;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::adrift::Adrift;
 use crate::{
     facts::{Copies, Copy, DestinationFacts, JobFacts, Known},
     metrics::{Counted, Counter, Counters},
@@ -71,6 +78,8 @@ pub struct CatalogError {
 pub struct Catalog {
     connection: Connection,
     path: String,
+    file: Option<PathBuf>,
+    adrift: Option<Adrift>,
 }
 
 /// Opening one that was there before.
@@ -92,6 +101,14 @@ impl Catalog {
             Err(source) => return Err(catalog.error(source)),
         }
         drop(catalog);
+        let aside = Self::put_aside(path)?;
+        let catalog = Self::connect(path)?;
+        catalog.prepare().map_err(|source| catalog.error(source))?;
+        Ok((catalog, Some(aside)))
+    }
+
+    /// Gives the file another name, which is returned.
+    fn put_aside(path: &Path) -> Result<String, CatalogError> {
         let aside = path.with_extension("unusable");
         for (from, to) in [(path.to_owned(), aside.clone()), (with(path, "-wal"), with(&aside, "-wal"))] {
             if let Err(error) = std::fs::rename(&from, &to)
@@ -102,9 +119,7 @@ impl Catalog {
             }
         }
         let _ = std::fs::remove_file(with(path, "-shm"));
-        let catalog = Self::connect(path)?;
-        catalog.prepare().map_err(|source| catalog.error(source))?;
-        Ok((catalog, Some(engine::shown(aside.as_os_str().as_encoded_bytes()))))
+        Ok(engine::shown(aside.as_os_str().as_encoded_bytes()))
     }
 
     /// Opens one that another process may be writing, to look into it.
@@ -114,14 +129,14 @@ impl Catalog {
         let connection = Connection::open_with_flags(path, flags)
             .and_then(|connection| connection.busy_timeout(PATIENCE).map(|()| connection))
             .map_err(|source| CatalogError { path: shown.clone(), source })?;
-        Ok(Self { connection, path: shown })
+        Ok(Self { connection, path: shown, file: Some(path.to_owned()), adrift: None })
     }
 
     /// One that is kept in memory only.
     pub fn in_memory() -> Result<Self, CatalogError> {
         let path = "the catalog in memory".to_owned();
         let connection = Connection::open_in_memory().map_err(|source| CatalogError { path: path.clone(), source })?;
-        let catalog = Self { connection, path };
+        let catalog = Self { connection, path, file: None, adrift: None };
         catalog.prepare().map_err(|source| catalog.error(source))?;
         Ok(catalog)
     }
@@ -138,7 +153,7 @@ impl Catalog {
             .open(path)
             .map_err(|source| error(rusqlite::Error::ToSqlConversionFailure(Box::new(source))))?;
         let connection = Connection::open(path).map_err(error)?;
-        Ok(Self { connection, path: shown })
+        Ok(Self { connection, path: shown, file: Some(path.to_owned()), adrift: None })
     }
 
     fn error(&self, source: rusqlite::Error) -> CatalogError {

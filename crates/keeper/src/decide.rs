@@ -14,7 +14,7 @@ use crate::{
     job::{Job, Target},
     settings::Scope,
     sync::Plan,
-    task::{Asked, Location, Task},
+    task::{Asked, Location, Sources, Task},
 };
 
 /// A destination is listed again after so long.
@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub asked: &'a [Asked],
     /// What each job's destinations lack and have too much, by the job's name.
     pub plans: &'a BTreeMap<String, Plan>,
+    /// Where the jobs' sources really are.
+    pub sources: &'a Sources,
     /// What is done by itself.
     pub scope: Scope,
     /// The clock, with the time zone of the schedules.
@@ -77,7 +79,8 @@ pub fn retry_destination(now: Timestamp, failures: u32) -> Timestamp {
     later(now, pause(RETRY_DESTINATION, failures))
 }
 
-fn later(moment: Timestamp, by: Duration) -> Timestamp {
+/// So much after that.
+pub(crate) fn later(moment: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| moment.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }
 
@@ -195,7 +198,7 @@ struct Deciding<'a> {
 
 impl Deciding<'_> {
     fn is_free(&self, task: &Task) -> bool {
-        !self.facts.running.iter().chain(&self.next.start).any(|other| other.excludes(task))
+        !self.facts.running.iter().chain(&self.next.start).any(|other| other.excludes(task, self.facts.sources))
     }
 
     fn start(&mut self, task: Task) {
@@ -331,7 +334,9 @@ impl Deciding<'_> {
     fn removals(&mut self, job: &Job, plan: &Plan) {
         for (destination, removals) in &plan.removals {
             let mut due = removals.due().to_vec();
-            due.retain(|removal| !self.is_being_read(destination, &removal.name));
+            due.retain(|removal| {
+                !self.is_being_read(destination, &removal.name) && !self.is_being_deleted(destination, &removal.name)
+            });
             if !due.is_empty() && self.is_open(destination) {
                 self.start(Task::Remove { job: job.name.clone(), destination: destination.clone(), removals: due });
             }
@@ -345,6 +350,18 @@ impl Deciding<'_> {
             from.iter().any(|source| source.destination == destination && source.name == name)
         };
         self.facts.running.iter().chain(&self.next.start).any(reads)
+    }
+
+    /// Whether another copy of it is being deleted, on account of this one.
+    fn is_being_deleted(&self, destination: &str, name: &str) -> bool {
+        let archive = |at: &str, name: &str| self.destination(at)?.copies.get(name)?.archive();
+        let Some(own) = archive(destination, name) else { return false };
+        self.facts.running.iter().chain(&self.next.start).any(|task| match task {
+            Task::Delete { copy, even_only: false } => {
+                archive(&copy.destination, &copy.name).is_some_and(|other| other == own)
+            }
+            _ => false,
+        })
     }
 
     fn copies(&mut self, job: &Job, plan: &Plan) {

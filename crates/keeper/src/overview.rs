@@ -375,7 +375,9 @@ impl Problems<'_> {
             self.add(("configuration", Level::Warning), (None, None), "", (problem, Some(hint)));
         }
         if let Some(reason) = self.facts.unwritten {
-            let hint = "make room in the state directory; backups go on meanwhile".to_owned();
+            let hint =
+                "make room in the state directory; backups go on meanwhile, and what Haul learns is kept in memory"
+                    .to_owned();
             let message = format!("Haul can't write down what it does: {reason}");
             self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));
         }

@@ -19,7 +19,7 @@ use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use store::Cancellation;
 
 use crate::{
-    catalog::{Catalog, CatalogError},
+    catalog::{Catalog, CatalogError, adrift::TRY_AGAIN},
     decide::{self, Facts},
     facts::{Copies, DestinationFacts, Known},
     job::Job,
@@ -27,7 +27,7 @@ use crate::{
     metrics::{self, Counters},
     notices::{Due, Notice, Told},
     overview,
-    settings::{RunningTask, Settings},
+    settings::{RunningTask, Scope, Settings},
     status::{ArchiveStatus, ConfigurationStatus, Event, Failure, Level, RunStatus, Status, TaskKind},
     sync::{self, Plan},
     task::{Asked, Found, Outcome, Task},
@@ -117,8 +117,20 @@ impl Service {
         now: Timestamp,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, CatalogError> {
-        let mut known = catalog.load()?;
-        catalog.at_once(|| end_what_was_cut_off(&catalog, &mut known, now))?;
+        let begin = |catalog: &Catalog| {
+            let mut known = catalog.load()?;
+            catalog.at_once(|| end_what_was_cut_off(catalog, &mut known, now))?;
+            Ok(known)
+        };
+        let (catalog, known) = match begin(&catalog) {
+            Ok(known) => (catalog, known),
+            Err(why) => {
+                // There may be no room for even that much.
+                let catalog = catalog.leave_file(&why)?;
+                let known = begin(&catalog)?;
+                (catalog, known)
+            }
+        };
         let mut state = State::new(catalog, known, version)?;
         state.configure(settings);
         state.forget_what_is_never_begun_again(now);
@@ -416,7 +428,8 @@ impl State {
     }
 
     /// Writes everything, if something could not be written before.
-    fn write_again(&mut self) {
+    fn write_again(&mut self, now: Timestamp) {
+        self.catalog.go_back(now);
         let everything = || {
             self.catalog.put_everything(&self.known)?;
             self.catalog.put_asked(&self.asked)
@@ -439,7 +452,7 @@ impl State {
             .settings
             .jobs
             .iter()
-            .filter(|job| !job.paused)
+            .filter(|job| !job.paused && self.settings.scope != Scope::Orders)
             .filter_map(|job| {
                 Some((job.name.clone(), decide::dues(&self.known, job, now).values().map(|due| due.at).min()?))
             })
@@ -476,7 +489,9 @@ impl State {
         }
         let before = self.to_come(now.timestamp());
         self.count_anew(now);
-        self.write_again();
+        self.write_again(now.timestamp());
+        self.plan(now);
+        // What leaves is no other copy of what is to be deleted.
         self.drop_obsolete(now.timestamp());
         self.plan(now);
         let moved = self.to_come(now.timestamp()) != before;
@@ -492,6 +507,7 @@ impl State {
             running: &running,
             asked: &asked,
             plans: &self.plans,
+            sources: &self.settings.sources,
             scope: self.settings.scope,
             now,
         });
@@ -499,7 +515,9 @@ impl State {
         let told = self.look_for_problems(now);
         let has_changed = moved || told || !started.is_empty();
         let overdue = overview::overdue_next(&self.overview(now));
-        (started, next.wake.into_iter().chain(overdue).min(), has_changed)
+        let is_behind = self.unwritten.is_some() || self.catalog.adrift().is_some();
+        let again = is_behind.then(|| decide::later(now.timestamp(), TRY_AGAIN));
+        (started, next.wake.into_iter().chain(overdue).chain(again).min(), has_changed)
     }
 
     /// When jobs run next; not what is due already, which may be counted from now each time.
@@ -658,7 +676,7 @@ impl State {
             running: &self.running,
             asked: &self.asked,
             next: &self.next,
-            unwritten: self.unwritten.as_deref(),
+            unwritten: self.catalog.adrift().or(self.unwritten.as_deref()),
             unreached: &self.unreached,
             broker: self.broker.as_ref(),
             version: &self.version,

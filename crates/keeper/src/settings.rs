@@ -9,7 +9,12 @@ use engine::Progress;
 use jiff::Timestamp;
 use store::Cancellation;
 
-use crate::{job::Job, notices::Channel, status::ConfigurationStatus, task::Task};
+use crate::{
+    job::Job,
+    notices::Channel,
+    status::ConfigurationStatus,
+    task::{Sources, Task},
+};
 
 /// What is done by itself; what somebody orders is always done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct Settings {
     pub places: BTreeMap<String, String>,
     /// Directories that have not answered where they are.
     pub unanswered: BTreeSet<String>,
+    /// Where each job's source really is, as far as that is known.
+    pub sources: Sources,
     /// Job and destination, where that is on the disk that the job's source is on.
     pub beside_source: BTreeSet<(String, String)>,
     /// The configuration file.

@@ -1,5 +1,7 @@
 //! What the service does, one thing at a time: a task, and how it ended.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use engine::{inventory::Item, samples::Samples};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -139,6 +141,20 @@ pub struct Location {
     pub name: String,
 }
 
+/// Where the source of each job really is, by the job's name.
+pub type Sources = BTreeMap<String, PathBuf>;
+
+impl Restore {
+    /// Whether it replaces some of what a job reads, as far as that is not known to be elsewhere. What is replaced is the
+    /// source of its own job.
+    fn replaces(&self, job: &str, sources: &Sources) -> bool {
+        let own = self.job.as_ref().and_then(|own| sources.get(own));
+        let is_apart =
+            own.zip(sources.get(job)).is_some_and(|(own, other)| !own.starts_with(other) && !other.starts_with(own));
+        self.replace && !is_apart
+    }
+}
+
 impl Task {
     /// What it is.
     pub fn kind(&self) -> TaskKind {
@@ -209,13 +225,16 @@ impl Task {
     /// Whether both can't run at the same time: one backup or rehearsal at a time, and one task at each destination. A
     /// restore and a move wait for neither, because somebody waits for them; only what a restore reads must stay, and what
     /// it replaces must not be read. A directory is not read twice at once.
-    pub fn excludes(&self, other: &Self) -> bool {
+    pub fn excludes(&self, other: &Self, sources: &Sources) -> bool {
         if let (Self::Restore(restore), task) | (task, Self::Restore(restore)) = (self, other) {
             return match task {
                 Self::Remove { destination, .. } => *destination == restore.copy.destination,
                 Self::Delete { copy, .. } => copy.destination == restore.copy.destination,
-                Self::Backup { .. } | Self::Migrate(_) => restore.replace,
-                Self::Restore(other) => other.into == restore.into,
+                Self::Backup { job, .. } | Self::Migrate(Migrate { job, .. }) => restore.replaces(job, sources),
+                Self::Restore(other) => {
+                    other.into == restore.into
+                        || (other.replace && other.job.as_ref().is_some_and(|job| restore.replaces(job, sources)))
+                }
                 _ => false,
             };
         }

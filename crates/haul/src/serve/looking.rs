@@ -33,6 +33,8 @@ pub(super) enum Question {
 /// What the file system says.
 pub(super) enum Answer {
     Source {
+        /// Where it really is.
+        real: Option<PathBuf>,
         instance: Option<String>,
         unread: Option<String>,
         /// Which file system it is on.
@@ -53,6 +55,7 @@ impl Question {
     fn answer(&self) -> Answer {
         match self {
             Self::Source(path) => Answer::Source {
+                real: path.canonicalize().ok(),
                 instance: engine::instance_id(path),
                 unread: std::fs::read_dir(path).err().map(|error| engine::plain_reason(&error)),
                 disk: disk(path),

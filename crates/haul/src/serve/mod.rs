@@ -37,7 +37,7 @@ use keeper::{
     catalog::Catalog,
     facts::Known,
     service::{Service, Started},
-    settings::Settings,
+    settings::{Scope, Settings},
     status::{Ending, Event, Failure as Reason, Level, Status},
     task::{Migrate, Outcome, Restore, Task},
 };
@@ -100,6 +100,9 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     check_keys(&config, cancel)?;
     password::ask_nobody();
     tidy();
+    if let Some(path) = config.path_or_usual() {
+        page::forget_unfinished(&path);
+    }
     let mut running = Running::start(config, lock, true, |_| ())?;
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
@@ -137,14 +140,15 @@ fn tidy() {
     }
 }
 
-/// What is known, without doing anything: by the service, if one is running, else by its catalog.
-pub(crate) fn glance(config: &Config, now: &Zoned) -> Result<Status, Failure> {
+/// What is known, without doing anything: by the service, if one is running, else by its catalog. Then nothing comes by
+/// itself; `dues` says when it would.
+pub(crate) fn glance(config: &Config, now: &Zoned, dues: bool) -> Result<Status, Failure> {
     if lock::is_held(&destination::state_directory())
         && let Ok(status) = Control::open().and_then(|service| service.status())
     {
         return Ok(status);
     }
-    Ok(looked_up(config, now)?.status(now))
+    Ok(looked_up(config, now, dues)?.status(now))
 }
 
 /// The same for Prometheus.
@@ -154,23 +158,27 @@ pub(crate) fn metrics(config: &Config, now: &Zoned) -> Result<String, Failure> {
     {
         return Ok(text);
     }
-    Ok(looked_up(config, now)?.metrics(now))
+    Ok(looked_up(config, now, false)?.metrics(now))
 }
 
-fn looked_up(config: &Config, now: &Zoned) -> Result<Service, Failure> {
+fn looked_up(config: &Config, now: &Zoned, dues: bool) -> Result<Service, Failure> {
     let path = destination::state_directory().join(CATALOG);
-    let catalog = if path.exists() { Catalog::open_to_read(&path) } else { Catalog::in_memory() };
+    let catalog = if path.exists() { Catalog::look_into(&path) } else { Catalog::in_memory() };
     let unreadable = |error: keeper::catalog::CatalogError| Failure::new(FAILED, error.to_string());
     let catalog = catalog.map_err(unreadable)?;
     let version = env!("CARGO_PKG_VERSION");
     let answers = Looking::new(|| ()).ask(place_questions(config));
-    Service::glance(catalog, settings(config, &answers), version, now).map_err(unreadable)
+    let mut settings = settings(config, &answers);
+    if !dues && !lock::is_held(&destination::state_directory()) {
+        settings.scope = Scope::Orders;
+    }
+    Service::glance(catalog, settings, version, now).map_err(unreadable)
 }
 
 /// What was known at last, whatever the configuration says now; nothing if nothing was kept.
 pub(crate) fn remembered() -> Option<Known> {
     let path = destination::state_directory().join(CATALOG);
-    Catalog::open_to_read(&path).ok()?.load().ok()
+    Catalog::look_into(&path).ok()?.load().ok()
 }
 
 fn cannot_wait(error: &std::io::Error) -> Failure {
@@ -187,10 +195,8 @@ impl Running {
         narrow: impl FnOnce(&mut Settings),
     ) -> Result<Self, Failure> {
         let directory = destination::state_directory();
-        let (catalog, aside) = Catalog::open(&directory.join(CATALOG)).map_err(|error| {
-            Failure::new(FAILED, error.to_string())
-                .hint("make room in the state directory, or name another one in the environment variable HAUL_STATE")
-        })?;
+        let (catalog, aside) = Catalog::open_or_drift(&directory.join(CATALOG))
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
         if let Some(aside) = aside {
             let what = format!("the catalog could not be read and is kept as {aside}; a new one is made");
             output::notes("note", std::iter::once(what));

@@ -87,6 +87,11 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     };
     let instances: BTreeMap<String, String> =
         jobs.iter().filter_map(|job| Some((job.name.clone(), instance(job)?))).collect();
+    let real = |job: &Job| match answers.get(&Question::Source(job.source.clone())) {
+        Some(Answer::Source { real, .. }) => real.clone(),
+        _ => None,
+    };
+    let sources = jobs.iter().filter_map(|job| Some((job.name.clone(), real(job)?))).collect();
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
     let identities = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.identity()))).collect();
@@ -117,6 +122,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
         identities,
         places,
         unanswered,
+        sources,
         beside_source,
         channels: channels.into_iter().map(|channel| channel.wants.clone()).collect(),
         pings: pings.into_iter().map(|channel| channel.wants.name.clone()).collect(),

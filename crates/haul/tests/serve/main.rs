@@ -7,6 +7,7 @@ mod by_itself;
 mod changing;
 mod commands;
 mod first_process;
+mod full_disk;
 mod home;
 mod migrating;
 mod monitoring;

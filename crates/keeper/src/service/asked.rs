@@ -32,7 +32,8 @@ impl State {
         let place = task.destination().and_then(|name| self.settings.identity(name));
         let place = place.map(|(address, identity)| (address.to_owned(), identity.to_owned()));
         if let Some(asked) = self.asked.iter_mut().find(|asked| asked.task == task && asked.place == place) {
-            asked.is_new = true;
+            // Whoever says it again wants it at once.
+            (asked.is_new, asked.tries) = (true, 0);
             return;
         }
         let archive = match &task {

@@ -8,6 +8,7 @@ use crate::{
     facts::Copy,
     job::Job,
     status::Failure,
+    sync::Plan,
     task::{Asked, Location, Migrate, Restore, Task},
 };
 
@@ -123,33 +124,36 @@ impl State {
                         "wait for it to end",
                     );
                 }
-                if restore.replace && at_work.clone().any(|task| matches!(task, Task::Backup { .. })) {
+                let wanted = Task::Restore(restore.clone());
+                let mut in_the_way = at_work.filter(|task| task.excludes(&wanted, &self.settings.sources));
+                if in_the_way.clone().any(|task| matches!(task, Task::Backup { .. })) {
                     return no(
                         "a backup is being made, and would read what a restore replaces".to_owned(),
                         "wait for it to end, or stop it",
                     );
                 }
-                if restore.replace && at_work.clone().any(|task| matches!(task, Task::Migrate(_))) {
+                if in_the_way.any(|task| matches!(task, Task::Migrate(_))) {
                     return no(
                         "an installation is being moved, which reads what a restore replaces".to_owned(),
                         "wait for it to end, or stop it",
                     );
                 }
-                Task::Restore(restore)
+                wanted
             }
             Order::Migrate(migrate) => {
                 let Migrate { job, to, .. } = &migrate;
                 self.job(job)?;
                 let wanted = Task::Migrate(migrate.clone());
                 let at_work = self.running.values().map(|running| &running.task).chain(self.asked());
-                let mut in_the_way = at_work.filter(|task| task.excludes(&wanted)).map(|task| match task {
-                    Task::Migrate(other) if other.to == *to => {
-                        format!("an installation is being moved to {to} already")
-                    }
-                    Task::Migrate(_) => format!("{job:?} is being moved already"),
-                    Task::Restore(_) => "a backup is being restored in place of what would be moved".to_owned(),
-                    _ => format!("a backup of {job:?} is being made"),
-                });
+                let mut in_the_way =
+                    at_work.filter(|task| task.excludes(&wanted, &self.settings.sources)).map(|task| match task {
+                        Task::Migrate(other) if other.to == *to => {
+                            format!("an installation is being moved to {to} already")
+                        }
+                        Task::Migrate(_) => format!("{job:?} is being moved already"),
+                        Task::Restore(_) => "a backup is being restored in place of what would be moved".to_owned(),
+                        _ => format!("a backup of {job:?} is being made"),
+                    });
                 if let Some(message) = in_the_way.next() {
                     return no(message, "wait for it to end, or stop it");
                 }
@@ -175,7 +179,7 @@ impl State {
                 }
                 if !even_only && self.is_only(&copy, &self.asked) {
                     return no(
-                        format!("{} is the only copy of this backup", copy.name),
+                        format!("{} is the only copy of this backup that stays", copy.name),
                         "say that you want to delete the only copy",
                     );
                 }
@@ -251,13 +255,19 @@ impl State {
         let is_going = |destination: &str, name: &str| {
             let tasks =
                 self.running.values().map(|running| &running.task).chain(before.iter().map(|asked| &asked.task));
-            tasks.into_iter().any(|task| match task {
-                Task::Delete { copy, .. } => copy.destination == destination && copy.name == name,
-                Task::Remove { destination: at, removals, .. } => {
-                    at == destination && removals.iter().any(|removal| removal.name == name)
-                }
-                _ => false,
-            })
+            let leaves = |plan: &Plan| {
+                let removals = plan.removals.get(destination);
+                removals.is_some_and(|removals| removals.due().iter().any(|removal| removal.name == name))
+            };
+            let is_leaving = self.plans.values().any(leaves);
+            is_leaving
+                || tasks.into_iter().any(|task| match task {
+                    Task::Delete { copy, .. } => copy.destination == destination && copy.name == name,
+                    Task::Remove { destination: at, removals, .. } => {
+                        at == destination && removals.iter().any(|removal| removal.name == name)
+                    }
+                    _ => false,
+                })
         };
         !others.any(|(destination, name, other)| {
             (destination.as_str(), name.as_str()) != (location.destination.as_str(), location.name.as_str())

@@ -3,6 +3,8 @@
 
 mod asked;
 mod copies;
+mod deleting;
+mod full_disk;
 mod migrating;
 mod restoring;
 mod world;

@@ -3,12 +3,13 @@
 use keeper::{
     catalog::Catalog,
     service::Order,
+    settings::Settings,
     status::{Level, TaskKind},
     sync::Removal,
-    task::{Found, Location, Outcome, Restore, Task},
+    task::{Found, Location, Outcome, Restore, Sources, Task},
 };
 
-use crate::world::{World, away, job};
+use crate::world::{World, away, job, settings};
 
 fn restore(name: &str) -> Restore {
     Restore {
@@ -79,7 +80,8 @@ fn what_it_reads_stays_while_it_reads() {
         (Task::Restore(Restore { into: "/other".to_owned(), ..restore("a.tar") }), false),
         (restoring.clone(), true),
     ] {
-        assert_eq!((restoring.excludes(&task), task.excludes(&restoring)), (excludes, excludes), "{task:?}");
+        let both = (restoring.excludes(&task, &Sources::new()), task.excludes(&restoring, &Sources::new()));
+        assert_eq!(both, (excludes, excludes), "{task:?}");
     }
 }
 
@@ -113,4 +115,36 @@ fn what_belongs_to_no_job_is_shown_and_can_be_stopped() {
     assert!(world.running[0].cancel.is_cancelled());
     world.end(TaskKind::Pin, |_, _| away());
     assert!(world.status().running.is_empty());
+}
+
+#[test]
+fn what_it_replaces_holds_up_only_backups_that_read_it() {
+    let jobs = || vec![job("cabin", "daily 04:45", &["off"]), job("home", "daily 04:45", &["nas"])];
+    for (cabin, is_held_up) in [
+        (Some("/srv/cabin"), false),
+        (Some("/srv/homely"), false),
+        (Some("/srv/home"), true),
+        (Some("/srv/home/part"), true),
+        (Some("/srv"), true),
+        // Its file system does not answer.
+        (None, true),
+    ] {
+        let mut world = World::new(jobs());
+        let sources = [("home", Some("/srv/home")), ("cabin", cabin)];
+        let sources = sources.into_iter().filter_map(|(name, real)| Some((name.to_owned(), real?.into()))).collect();
+        world.service.configure(Settings { sources, ..settings(jobs()) });
+        world.settle();
+        let name = world.held["nas"][0].name.to_string();
+        // As the jobs name it, which may be a link.
+        let replacing = || Order::Restore(Restore { into: "/config".to_owned(), replace: true, ..restore(&name) });
+        world.service.order(replacing(), world.now).unwrap();
+        assert_eq!(world.step(), [TaskKind::Restore]);
+        world.service.order(Order::BackUp { job: "cabin".to_owned() }, world.now).unwrap();
+        assert_eq!(world.step().contains(&TaskKind::Backup), !is_held_up, "{cabin:?}");
+        world.end(TaskKind::Restore, |_, _| Outcome::cancelled());
+        world.step();
+        let refused = world.service.order(replacing(), world.now);
+        assert_eq!(refused.is_err(), is_held_up, "{cabin:?}");
+        assert!(refused.err().is_none_or(|refused| refused.message.contains("a backup is being made")));
+    }
 }
