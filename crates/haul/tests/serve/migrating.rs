@@ -57,7 +57,7 @@ fn a_fresh_one_is_looked_at_and_then_becomes_what_the_old_one_is() {
     assert_eq!(seen["from"]["about"], "Home Assistant 2026.11.0, user demo", "{seen}");
     let about = "Home Assistant 2026.11.0 (Home Assistant OS), fresh";
     assert_eq!((&seen["to"]["about"], &seen["to"]["address"]), (&about.into(), &new.url().into()), "{seen}");
-    assert!(seen["notes"].to_string().contains("the job's commands before and after a backup run"), "{seen}");
+    assert!(seen["notes"].to_string().contains("the commands before and after a backup run"), "{seen}");
     assert!(new.mind().uploads.is_empty() && home.moving().is_none() && !home.path("order").exists());
     assert_eq!(home.migrate(&json!({ "to": new.url(), "key": KEY })), json!({ "accepted": true }));
     let event = home.told("migrate", "is up again after");
@@ -86,7 +86,7 @@ fn one_that_is_set_up_is_replaced_only_with_its_token_and_if_that_is_meant() {
         (json!({ "to": "http://ada:sesame@new-host:8123" }), "to", "contains a user name or password"),
         (json!({ "to": "http://127.0.0.1:1" }), "to", "could not find Home Assistant at"),
         (json!({ "to": " " }), "to", "the address is missing"),
-        (json!({ "to": url, "encrypt": true }), "key", "this job has no encryption key"),
+        (json!({ "to": url, "encrypt": true }), "key", "its backups have no encryption key"),
         (json!({ "to": url, "key": "two\nlines" }), "key", "a line break"),
     ] {
         let (code, answer) = home.send("POST", "jobs/home/migrate", &what);

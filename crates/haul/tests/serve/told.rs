@@ -380,7 +380,7 @@ fn who_is_told_is_set_and_tried_on_the_page_and_secrets_stay_where_they_are() {
     let fields: Vec<String> = [answer["field"].as_str().unwrap().to_owned()].into_iter().chain(others).collect();
     assert_eq!(
         (code, fields),
-        (422, ["home_assistant", "token", "on", "jobs"].map(str::to_owned).to_vec()),
+        (422, ["home_assistant", "token", "on", "service", "jobs"].map(str::to_owned).to_vec()),
         "{answer}"
     );
 

@@ -103,7 +103,7 @@ impl Teller<'_> {
                 .with("event_types", EVENTS.to_vec())
                 .with("icon", "mdi:history"),
         ];
-        self.device(device, ("Backup job", format!("Haul {}", job.name)), None, entities, status)
+        self.device(device, ("Automatic backup", format!("Haul {}", job.name)), None, entities, status)
     }
 
     fn destination(&self, device: &Device<'_>, place: &DestinationStatus, status: &Status) -> Value {
@@ -124,10 +124,10 @@ impl Teller<'_> {
                 .attributes("problems", &device.state()),
         ];
         let is_name_taken = status.jobs.iter().any(|job| job.name == place.name);
-        let name = format!("Haul {}{}", place.name, if is_name_taken { " destination" } else { "" });
+        let name = format!("Haul {}{}", place.name, if is_name_taken { " location" } else { "" });
         let user = status.jobs.iter().find(|job| job.destinations.contains(&place.name));
         let via = user.map(|job| self.names.job(&job.name).unique(None));
-        self.device(device, ("Backup destination", name), via.as_deref(), entities, status)
+        self.device(device, ("Backup location", name), via.as_deref(), entities, status)
     }
 
     fn device<const N: usize>(

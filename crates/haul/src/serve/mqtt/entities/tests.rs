@@ -214,7 +214,7 @@ fn a_destination_that_does_not_say_its_free_space_has_no_such_entity() {
 fn a_name_that_a_job_and_a_destination_share_is_told_apart() {
     let told = told(&status(), None);
     let name = |id: &str| of(&told, &format!("homeassistant/device/haul/{id}/config"))["device"]["name"].clone();
-    assert_eq!((name("job_cabin"), name("destination_cabin")), ("Haul cabin".into(), "Haul cabin destination".into()));
+    assert_eq!((name("job_cabin"), name("destination_cabin")), ("Haul cabin".into(), "Haul cabin location".into()));
 }
 
 #[test]
