@@ -376,7 +376,7 @@ impl Problems<'_> {
         }
         if let Some(reason) = self.facts.unwritten {
             let hint =
-                "make room in the state directory; backups go on meanwhile, and what Haul learns is kept in memory"
+                "make room in the state directory, or make it writable; backups go on meanwhile, and what Haul learns is kept in memory"
                     .to_owned();
             let message = format!("Haul can't write down what it does: {reason}");
             self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));

@@ -122,7 +122,7 @@ impl Service {
             catalog.at_once(|| end_what_was_cut_off(catalog, &mut known, now))?;
             Ok(known)
         };
-        let (catalog, known) = match begin(&catalog) {
+        let (catalog, mut known) = match begin(&catalog) {
             Ok(known) => (catalog, known),
             Err(why) => {
                 // There may be no room for even that much.
@@ -131,6 +131,10 @@ impl Service {
                 (catalog, known)
             }
         };
+        if catalog.adrift().is_some() {
+            // An earlier program may have learned what it could not write down.
+            known.destinations.values_mut().for_each(|facts| facts.stale = true);
+        }
         let mut state = State::new(catalog, known, version)?;
         state.configure(settings);
         state.forget_what_is_never_begun_again(now);

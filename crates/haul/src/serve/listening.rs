@@ -108,9 +108,17 @@ impl Listening {
         // Nobody else has this state directory, so one that is there is a leftover.
         let _ = fs::remove_file(&socket);
         let within = runtime.enter();
-        let listener =
-            listen_privately(&socket).map_err(|error| failed(&format!("listen on {}", socket.display()), &error))?;
-        runtime.spawn(serve(Listener::Unix(listener), Trust::Local, Arc::clone(&app), until(stopped)));
+        match listen_privately(&socket) {
+            Ok(listener) => {
+                runtime.spawn(serve(Listener::Unix(listener), Trust::Local, Arc::clone(&app), until(stopped)));
+            }
+            // Commands do not find the service then; backups do not need that.
+            Err(error) if is_no_place(error.kind()) || is_read_only(&destination::state_directory()) => {
+                let (at, why) = (socket.display(), engine::plain_reason(&error));
+                output::log(&format!("warning: commands do not reach the service: can't listen on {at}: {why}"));
+            }
+            Err(error) => return Err(failed(&format!("listen on {}", socket.display()), &error)),
+        }
         drop(within);
         Ok(Self { runtime, app, address, socket, stop })
     }
@@ -153,6 +161,16 @@ fn public_address(address: SocketAddr, args: &ServeArgs) -> Option<String> {
         None if is_reachable && !args.https => Some(format!("http://{address}{path}/")),
         None => None,
     }
+}
+
+/// A socket that was left there is in use as far as bind(2) says.
+fn is_read_only(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
+}
+
+/// Whether nothing can be put on a disk.
+fn is_no_place(why: io::ErrorKind) -> bool {
+    matches!(why, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Nobody else can connect, at no moment: on Linux, the mode of a socket that has no name yet is that of its file.

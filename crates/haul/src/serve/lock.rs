@@ -37,8 +37,13 @@ pub(crate) fn take(directory: &Path) -> Result<Locked, Failure> {
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
     let path = directory.join(FILE);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(wrong)?;
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = match opened {
+        // A disk that has become read-only is no reason to make no backup, and to lock is not to write.
+        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => File::open(&path).map_err(|_| error),
+        opened => opened,
+    }
+    .map_err(wrong)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // For the message of whoever comes second; of no other use.

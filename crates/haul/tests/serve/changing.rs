@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use serde_json::{Value, json};
 use testkit::wait;
 
-use crate::home::Home;
+use crate::home::{Home, TWO};
 
 const JOB: &str = "# the places
 [destinations.nas]
@@ -216,4 +216,20 @@ fn a_password_that_was_kept_for_one_host_is_not_sent_to_another() {
         answer.join().unwrap()
     });
     assert!(!answer["error"].as_str().unwrap().contains("kept for another host"), "{answer}");
+}
+
+#[test]
+fn what_a_killed_change_left_goes_when_the_service_starts() {
+    let home = Home::new(TWO);
+    // A process that ended, of this machine since it started.
+    let own = format!("-{}-", std::process::id());
+    let leftover = store::owner::temporary_name().replace(&own, "-4194305-");
+    fs::create_dir(home.path("secrets")).unwrap();
+    fs::write(home.path("secrets/nas-password"), "secret").unwrap();
+    fs::write(home.path("secrets/by-hand"), "secret").unwrap();
+    fs::write(home.path("secrets").join(&leftover), "nas-password\n").unwrap();
+    fs::write(home.path(&leftover), TWO).unwrap();
+    let _service = home.serve();
+    assert!(!home.path(&leftover).exists() && !home.path("secrets").join(&leftover).exists());
+    assert!(!home.path("secrets/nas-password").exists() && home.path("secrets/by-hand").exists());
 }

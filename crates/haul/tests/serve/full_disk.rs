@@ -12,13 +12,42 @@ impl Drop for Mounted<'_> {
     }
 }
 
-#[test]
-fn the_service_starts_and_makes_backups_though_its_own_disk_is_full() {
-    let home = Home::new(TWO);
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(home.path("state")).output();
+fn mount(home: &Home, options: &str) -> bool {
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(home.path("state")).output();
     if !mounted.is_ok_and(|mounted| mounted.status.success()) {
         assert!(std::env::var_os("CI").is_none(), "a small file system can't be mounted");
         let _ = writeln!(std::io::stderr(), "skipped: this needs to mount a small file system");
+        return false;
+    }
+    true
+}
+
+#[test]
+fn the_service_works_on_though_its_own_disk_has_become_read_only() {
+    let home = Home::new(TWO);
+    if !mount(&home, "size=4m") {
+        return;
+    }
+    let _mounted = Mounted(&home);
+    assert_eq!(home.haul(&["run", "home"]).0, 0);
+    assert!(mount(&home, "remount,ro"));
+    let (code, said) = home.haul(&["run", "home"]);
+    assert!(code == 0 && home.archives("nas").len() == 2, "{said}");
+    // A place that is new gets what the others have.
+    fs::create_dir(home.path("nas2")).unwrap();
+    home.configure(&TWO.replace("url = \"nas\"", "url = \"nas2\""));
+    let mut service = home.begin(&["serve", "--listen", "none"]);
+    testkit::wait::until("copies are there", || home.archives("nas2").len() == 2);
+    service.kill().unwrap();
+    let said = service.wait_with_output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("commands do not reach the service") && said.contains("can't write down"), "{said}");
+}
+
+#[test]
+fn the_service_starts_and_makes_backups_though_its_own_disk_is_full() {
+    let home = Home::new(TWO);
+    if !mount(&home, "size=1m") {
         return;
     }
     let _mounted = Mounted(&home);
