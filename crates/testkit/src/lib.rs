@@ -18,5 +18,6 @@ pub mod rig;
 pub mod s3;
 pub mod sshd;
 pub mod strace;
+pub mod supervisor;
 pub mod wait;
 pub mod wsgidav;

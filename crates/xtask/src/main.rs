@@ -24,6 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("habackup", &["pargz"]),
     ("peer", &[]),
     ("homeassistant", &[]),
+    ("supervisor", &[]),
     ("store", &["peer"]),
     ("sample", &[]),
     ("testkit", &[]),
@@ -31,7 +32,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("share", &["engine", "habackup", "store"]),
     ("keeper", &["engine", "store"]),
     ("web", &["engine", "keeper", "peer", "store"]),
-    ("haul", &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "share", "store", "web"]),
+    (
+        "haul",
+        &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "share", "store", "supervisor", "web"],
+    ),
     ("xtask", &[]),
 ];
 /// These crates are synchronous: nothing below them may use sockets or a runtime. Only `store` connects the two.
@@ -66,6 +70,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "sample",
     "share",
     "store",
+    "supervisor",
     "testkit",
     "web",
 ];

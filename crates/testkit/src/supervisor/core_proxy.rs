@@ -1,0 +1,114 @@
+//! Core behind its proxy: the WebSocket.
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{SinkExt, StreamExt};
+use http::StatusCode;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
+
+use super::{
+    answer::plain,
+    world::{Fault, Shared, TOKEN, World, lock},
+};
+
+/// Apps must not send these, since 2026.08.
+const DENIED: [&str; 2] = ["supervisor/", "hassio/"];
+
+pub(super) async fn socket(State(world): State<Shared>, mut request: Request) -> Response {
+    let fault = lock(&world).next_fault("GET", "/core/websocket");
+    if let Some(Fault::Says(status, body)) = &fault {
+        return plain(*status, body);
+    }
+    if matches!(fault, Some(Fault::Silent)) {
+        return std::future::pending().await;
+    }
+    if !lock(&world).core_answers {
+        return plain(502, "502: Bad Gateway");
+    }
+    let Some(key) = request.headers().get("sec-websocket-key").and_then(|key| key.to_str().ok()) else {
+        return plain(400, "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".");
+    };
+    let accept =
+        STANDARD.encode(Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize());
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(connection) = upgrade.await else { return };
+        let mut stream = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
+        let version = lock(&world).core_version;
+        let mut is_known = false;
+        let _ = stream.send(Message::text(json!({ "type": "auth_required", "ha_version": version }).to_string())).await;
+        while let Some(Ok(Message::Text(text))) = stream.next().await {
+            let message: Value = serde_json::from_str(&text).unwrap_or_default();
+            let command = message["type"].as_str().unwrap_or_default();
+            let fault = if is_known { lock(&world).next_fault("WS", command) } else { None };
+            match fault {
+                None => {}
+                Some(Fault::Silent) => return std::future::pending().await,
+                Some(Fault::Unanswered | Fault::Short) => return,
+                Some(Fault::Late(late)) => tokio::time::sleep(late).await,
+                Some(Fault::Says(_, text)) => {
+                    let _ = stream.send(Message::text(text)).await;
+                    continue;
+                }
+                // One message without an end that anybody would wait for.
+                Some(Fault::Endless) => {
+                    let _ = stream.send(Message::text(" ".repeat(8 << 20))).await;
+                    continue;
+                }
+            }
+            let answer =
+                if is_known { reply(&world, &message) } else { Some(sign_in(&lock(&world), &message, &mut is_known)) };
+            let Some(answer) = answer else { return };
+            let _ = stream.send(Message::text(answer.to_string())).await;
+            if !is_known {
+                let _ = stream.close(None).await;
+                return;
+            }
+        }
+    });
+    let headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept.as_str())];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Supervisor answers the first message itself: Core gets a token of Supervisor's.
+fn sign_in(world: &World, message: &Value, is_known: &mut bool) -> Value {
+    *is_known = message["access_token"] == TOKEN && world.homeassistant_api;
+    if *is_known {
+        json!({ "type": "auth_ok", "ha_version": world.core_version })
+    } else {
+        json!({ "type": "auth_invalid", "message": "Invalid access" })
+    }
+}
+
+/// The answer to a command; none ends the connection.
+fn reply(world: &Shared, message: &Value) -> Option<Value> {
+    let mut world = lock(world);
+    if !world.core_answers {
+        return None;
+    }
+    let id = &message["id"];
+    let kind = message["type"].as_str().unwrap_or_default();
+    let refusal = |code: &str, message: &str| {
+        let error = json!({ "code": code, "message": message });
+        Some(json!({ "id": id, "type": "result", "success": false, "error": error }))
+    };
+    let done = |result: Value| Some(json!({ "id": id, "type": "result", "success": true, "result": result }));
+    if world.is_since([2026, 8, 0]) && DENIED.iter().any(|denied| kind.starts_with(denied)) {
+        return refusal("unauthorized", "Unauthorized");
+    }
+    world.note("WS", kind, message);
+    match kind {
+        "config/auth/list" => done(world.users.clone()),
+        "backup/config/info" => done(json!({ "config": world.backup_config })),
+        _ => refusal("unknown_command", "Unknown command."),
+    }
+}
