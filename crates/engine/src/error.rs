@@ -73,6 +73,9 @@ pub enum BackupError {
     /// The bundled database library can't do what it must.
     #[error("this program was built without support for reading live databases")]
     Library,
+    /// What somebody else was writing came to no end, or was no backup.
+    #[error("what came is not a whole backup: {0}")]
+    Came(String),
     /// A part of the pipeline broke.
     #[error("the archive could not be made: {0}")]
     Pipeline(String),

@@ -101,7 +101,7 @@ fn make(mut pieces: Coming, level: Option<Level>, password: Option<SecureTar>, c
         securetar: password.unwrap_or(SecureTar::Auto),
         ha_version: "2026.3.0".parse().ok(),
         threads: None,
-        instance: None,
+        config: None,
         now: Timestamp::UNIX_EPOCH,
     };
     let complaints = |_: &Manifest| complaints.iter().map(|&text| text.to_owned()).collect();

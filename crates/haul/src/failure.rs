@@ -99,6 +99,7 @@ impl From<BackupError> for Failure {
             },
             BackupError::NotThere(_) => misused("omit --compress, or use --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
+            BackupError::Came(_) => failed("nothing was left behind; look at what its writer says, and try again"),
             BackupError::Pipeline(_) => {
                 failed("nothing was left behind; please report this with the command you typed")
             }

@@ -3,6 +3,7 @@
 //! The engine knows what backups are; this crate holds arguments ([`args`]), passwords, progress, reports and the table
 //! of failures ([`failure`]).
 
+mod app;
 mod args;
 mod browse;
 mod clock;
@@ -86,6 +87,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
         Command::Serve(args) => serve::run(args, config.clone(), &interruption()?),
+        Command::App(args) => serve::run_as_app(args, config.clone(), &interruption()?),
         Command::Run(args) => command::jobs::run(args, config, &interruption()?),
         Command::Status(args) => command::jobs::status(args, config),
         Command::Pause(args) => command::jobs::pause(args, config, true),

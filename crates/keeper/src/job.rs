@@ -74,6 +74,8 @@ pub struct Making {
     pub level: engine::Level,
     /// Does not compress at all.
     pub uncompressed: bool,
+    /// With every app and folder: Home Assistant's Supervisor writes the backup, and it is made anew while it comes.
+    pub everything: bool,
 }
 
 /// Commands around a backup, run by `sh -c`.

@@ -4,18 +4,69 @@ use std::io::{self, Read};
 
 use habackup::{
     index::{FileEntry, Folder, IndexBuilder},
-    tar::{EntryKind, Gathered, HeaderBlocks, Kind, padding},
+    readers::Content,
+    tar::{Entry, EntryKind, Gathered, HeaderBlocks, Kind, padding},
+};
+
+use crate::{
+    names::normal,
+    verdict::collect::{Collector, Header, Passing},
 };
 
 enum State {
     Header(HeaderBlocks),
+    /// So many bytes of a body, and then so many zeros.
     Body {
         left: u64,
+        fill: u64,
     },
     /// Two blocks of zeros.
     Ended,
     /// It is no tar from here on.
     Lost,
+}
+
+/// Of Home Assistant's own part.
+pub(super) struct Main {
+    pub(super) index: IndexBuilder,
+    collector: Collector,
+    passing: Option<Passing>,
+    /// The history, where it is called otherwise than usual, below the top.
+    history: Option<Vec<u8>>,
+    pub(super) has_history: bool,
+}
+
+impl Main {
+    pub(super) fn new(index: IndexBuilder, history: Option<Vec<u8>>) -> Self {
+        Self { index, collector: Collector::default(), passing: None, history, has_history: false }
+    }
+
+    /// What is in it.
+    pub(super) fn content(&mut self) -> Content {
+        std::mem::take(&mut self.collector).finish()
+    }
+
+    fn begin(&mut self, entry: &Entry, header_offset: u64, data_offset: u64) {
+        self.has_history |= self.history.as_ref().is_some_and(|history| normal(&entry.path) == *history);
+        self.passing = Some(self.collector.begin(&Header::from(entry)));
+        let folder =
+            (entry.kind == EntryKind::Directory).then_some(Folder { mode: entry.mode & 0o7777, mtime: entry.mtime });
+        let (path, kind) = (entry.path.clone(), Kind::from(entry.kind));
+        // What can't be in an index is found without it.
+        let _ = self.index.push(&FileEntry { path, kind, header_offset, data_offset, size: entry.size, folder });
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(passing) = &mut self.passing {
+            passing.take(bytes);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(passing) = self.passing.take() {
+            self.collector.pass(passing);
+        }
+    }
 }
 
 /// Looks at what is read through it.
@@ -25,17 +76,16 @@ pub(super) struct Look<R> {
     position: u64,
     members: u64,
     zeros: u32,
-    index: Option<IndexBuilder>,
+    main: Option<Main>,
 }
 
 impl<R: Read> Look<R> {
-    /// Its members go into the `index`.
-    pub(super) fn new(source: R, index: Option<IndexBuilder>) -> Self {
-        Self { source, state: State::Header(HeaderBlocks::default()), position: 0, members: 0, zeros: 0, index }
+    pub(super) fn new(source: R, main: Option<Main>) -> Self {
+        Self { source, state: State::Header(HeaderBlocks::default()), position: 0, members: 0, zeros: 0, main }
     }
 
     /// What is wrong with it.
-    pub(super) fn finish(self) -> (Option<&'static str>, Option<IndexBuilder>) {
+    pub(super) fn finish(self) -> (Option<&'static str>, Option<Main>) {
         let fault = match self.state {
             _ if self.position == 0 => Some("it is empty"),
             State::Lost => Some("its content is damaged"),
@@ -43,7 +93,7 @@ impl<R: Read> Look<R> {
             State::Ended if self.members == 0 => Some("it is empty"),
             State::Ended => None,
         };
-        (fault, self.index)
+        (fault, self.main)
     }
 
     fn look(&mut self, mut bytes: &[u8]) {
@@ -56,12 +106,18 @@ impl<R: Read> Look<R> {
                     self.header(gathered);
                     taken
                 }
-                State::Body { left } => {
-                    let taken = (*left).min(bytes.len() as u64) as usize;
-                    *left -= taken as u64;
+                State::Body { left, fill } => {
+                    let body = (*left).min(bytes.len() as u64) as usize;
+                    let zeros = (*fill).min((bytes.len() - body) as u64) as usize;
+                    *left -= body as u64;
+                    *fill -= zeros as u64;
+                    let (is_over, taken) = (*left == 0 && *fill == 0, body + zeros);
                     self.position += taken as u64;
-                    if *left == 0 {
-                        self.state = State::Header(HeaderBlocks::default());
+                    if let Some(main) = &mut self.main {
+                        main.take(&bytes[..body]);
+                    }
+                    if is_over {
+                        self.close();
                     }
                     taken
                 }
@@ -87,26 +143,24 @@ impl<R: Read> Look<R> {
             Gathered::Header(bytes, entry) => {
                 self.zeros = 0;
                 self.members += 1;
-                let kind = Kind::from(entry.kind);
-                if let Some(index) = &mut self.index {
-                    let folder = (entry.kind == EntryKind::Directory)
-                        .then_some(Folder { mode: entry.mode & 0o7777, mtime: entry.mtime });
-                    // What can't be in an index is found without it.
-                    let _ = index.push(&FileEntry {
-                        path: entry.path,
-                        kind,
-                        header_offset: self.position - bytes.len() as u64,
-                        data_offset: self.position,
-                        size: entry.size,
-                        folder,
-                    });
+                if let Some(main) = &mut self.main {
+                    main.begin(&entry, self.position - bytes.len() as u64, self.position);
                 }
-                let left = entry.size + padding(entry.size) as u64;
-                if left > 0 {
-                    self.state = State::Body { left };
+                if entry.size > 0 {
+                    self.state = State::Body { left: entry.size, fill: padding(entry.size) as u64 };
+                } else {
+                    self.close();
                 }
             }
         }
+    }
+
+    /// A member has ended.
+    fn close(&mut self) {
+        if let Some(main) = &mut self.main {
+            main.end();
+        }
+        self.state = State::Header(HeaderBlocks::default());
     }
 }
 

@@ -12,14 +12,22 @@
 mod look;
 mod part;
 
-use std::{io::Read, num::NonZeroUsize, sync::Arc};
+use std::{
+    ffi::OsStr,
+    io::Read,
+    num::NonZeroUsize,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use habackup::{
     archive::MANIFEST,
-    index::{Index, IndexBuilder},
+    index::IndexBuilder,
     manifest::Manifest,
     outer::Outer,
     securetar::{Keys, Password},
+    settings::RECORDER,
     version::HaVersion,
 };
 use jiff::Timestamp;
@@ -30,8 +38,15 @@ use store::{
 };
 
 pub use self::part::{Piece, Pieces};
-use self::{look::Look, part::PartReader};
+use self::{
+    look::{Look, Main},
+    part::PartReader,
+};
 use crate::{
+    backup::{
+        configuration::{self, History},
+        intent::instance_id,
+    },
     error::BackupError,
     progress::{Phase, Progress},
     verdict::{Judgement, Verdict},
@@ -64,8 +79,8 @@ pub struct RemakeOptions {
     pub ha_version: Option<HaVersion>,
     /// Threads to work with; `None` for one per core.
     pub threads: Option<NonZeroUsize>,
-    /// Of which instance it is.
-    pub instance: Option<String>,
+    /// The live configuration, if it can be read: it says of which instance the archive is, and where the history is.
+    pub config: Option<PathBuf>,
     /// The moment.
     pub now: Timestamp,
 }
@@ -96,8 +111,8 @@ pub fn remake(
     progress: &Arc<Progress>,
     cancel: &Cancellation,
 ) -> Result<Remade, BackupError> {
-    let targets = options.destinations.iter().map(|destination| destination.target(&options.file_name)).collect();
-    let mut outbound = Outbound::prepare(targets, network.copied(), false)?;
+    let of = |destination: &Destination| (destination.target(&options.file_name), destination.is_read_back());
+    let mut outbound = Outbound::prepare_each(options.destinations.iter().map(of).collect(), network.copied())?;
     if outbound.needs_sizes() || outbound.needs_length() {
         let _ = outbound.abort();
         let reason = "a destination needs every size in advance, and those of this backup are known last";
@@ -119,12 +134,14 @@ pub fn remake(
     progress.enter(Phase::Running);
     progress.set_threads(threads.get());
     let mut output = Output::new(outbound, Arc::clone(progress));
-    let work = Work { layout, instance: options.instance, pieces, complaints, progress, cancel };
+    let work = Work { layout, source: Source::of(options.config.as_deref()), pieces, complaints, progress, cancel };
     let laid = match work.lay_out(&mut output) {
         Ok(laid) => laid,
         Err(broken) => {
             let failures = output.into_outbound().abort();
             return Err(match broken.into_ended(failures, cancel) {
+                // Nothing else inside can fail.
+                Ended::Failed(BackupError::Pipeline(why)) => BackupError::Came(why),
                 Ended::Failed(error) => error,
                 Ended::Stale => BackupError::Cancelled,
             });
@@ -138,7 +155,7 @@ pub fn remake(
 
 struct Work<'a> {
     layout: Layout,
-    instance: Option<String>,
+    source: Source,
     pieces: &'a mut dyn Pieces,
     complaints: &'a dyn Fn(&Manifest) -> Vec<String>,
     progress: &'a Arc<Progress>,
@@ -160,13 +177,35 @@ struct Taken {
     fault: Option<&'static str>,
 }
 
-/// The index of Home Assistant's own part, and how that was packed.
-type Main = (IndexBuilder, Packed);
+/// What the live configuration says.
+#[derive(Default)]
+struct Source {
+    instance: Option<String>,
+    /// The history is in no backup of it, or there is none.
+    is_elsewhere: bool,
+    /// Its name in the archive, where that is unusual.
+    history: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn of(config: Option<&Path>) -> Self {
+        let Some(config) = config.filter(|config| config.is_dir()) else { return Self::default() };
+        let history = match configuration::history(config) {
+            History::Here(path) if config.join(OsStr::from_bytes(&path)).exists() => Some(path),
+            History::Here(_) | History::Elsewhere(_) | History::Unknown(_) => None,
+        };
+        Self {
+            instance: instance_id(config),
+            is_elsewhere: history.is_none(),
+            history: history.filter(|path| path != RECORDER).map(|path| [b"data/", &path[..]].concat()),
+        }
+    }
+}
 
 impl Work<'_> {
     fn lay_out(mut self, output: &mut Output) -> Result<Laid, Broken> {
         let mut outer = Outer::new(output, self.layout.mtime);
-        let (mut manifest, mut main): (Option<Manifest>, Option<Main>) = (None, None);
+        let (mut manifest, mut main): (Option<Manifest>, Option<(Main, Packed)>) = (None, None);
         let (mut taken, mut bytes_in) = (Vec::new(), 0);
         while let Some(name) = part::begin(self.pieces).map_err(Broken::Inside)? {
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
@@ -184,31 +223,32 @@ impl Work<'_> {
             };
             let is_main = base == MAIN;
             let new_name = if self.layout.compression.is_some() { format!("{name}.gz") } else { name.clone() };
-            let mut look = Look::new(&mut reader, is_main.then(|| IndexBuilder::new(&new_name)));
+            let of_main = || Main::new(IndexBuilder::new(&new_name), self.source.history.clone());
+            let mut look = Look::new(&mut reader, is_main.then(of_main));
             let packed;
             (outer, packed) = self.layout.member(outer, &new_name, &mut look, self.progress, self.cancel)?;
-            let (fault, index) = look.finish();
+            let (fault, of_main) = look.finish();
             bytes_in += reader.finish().map_err(Broken::Inside)?;
-            if let Some(mut index) = index {
-                index.sum(packed.sum);
-                main = Some((index, packed));
+            if let Some(mut of_main) = of_main {
+                of_main.index.sum(packed.sum);
+                main = Some((of_main, packed));
             }
             taken.push(Taken { name: base.to_owned(), fault });
         }
         let manifest = manifest.ok_or_else(|| Broken::Inside("it has no description".to_owned()))?;
         self.layout.manifest = self.corrected(manifest);
-        let mut judgement = match &main {
-            Some((index, _)) => {
-                let index =
-                    Index::parse(&index.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
-                Judgement::of_repaired(&index, &self.layout.manifest, &[], (0, std::iter::empty()))
+        let mut judgement = match &mut main {
+            Some((main, _)) => {
+                let content = main.content();
+                let (elsewhere, inside) = (self.source.is_elsewhere, main.has_history);
+                Judgement::of_content(&content, &self.layout.manifest, elsewhere, inside)
             }
             None => Judgement::default(),
         };
         self.lose(&taken, &mut judgement);
         let json = self.layout.json(Some(&judgement));
         outer = outer.member(MANIFEST, &json)?;
-        if let Some((mut index, packed)) = main {
+        if let Some((Main { mut index, .. }, packed)) = main {
             index.describe(&json);
             outer = self.layout.index(outer, index.finish(packed.pieces.as_ref(), &packed.nonces))?;
         }
@@ -219,7 +259,7 @@ impl Work<'_> {
     fn corrected(&self, mut manifest: Manifest) -> Manifest {
         manifest.set("compressed", self.layout.compression.is_some().into());
         manifest.set("protected", self.layout.keys.is_some().into());
-        if let Some(instance) = &self.instance {
+        if let Some(instance) = &self.source.instance {
             manifest.set_instance(instance);
         }
         manifest

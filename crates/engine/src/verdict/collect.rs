@@ -88,6 +88,23 @@ impl Collector {
         (seen.map(|seen| self.end(seen)), read)
     }
 
+    /// A member of the configuration that passes by its writer's hand; its body is given to what is returned.
+    pub(crate) fn begin(&mut self, header: &Header<'_>) -> Passing {
+        let body = self.header(header, true).map(|below| Body::of(below, header.size, None));
+        Passing { body, first: Vec::new(), size: header.size }
+    }
+
+    /// All of its body has passed.
+    pub(crate) fn pass(&mut self, passing: Passing) {
+        let Passing { body, first, .. } = passing;
+        if let Some(mut body) = body {
+            if !first.is_empty() {
+                body.take(&first);
+            }
+            self.end(body);
+        }
+    }
+
     /// A member, by its headers. In an archive that is not the `configuration`, only what leads out of it matters.
     /// Gives the path below `data` of a file whose content counts.
     fn header(&mut self, header: &Header<'_>, configuration: bool) -> Option<Vec<u8>> {
@@ -254,6 +271,31 @@ pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size:
             page_size: 0,
             problems: Vec::new(),
         });
+    }
+}
+
+/// One member while it passes, in pieces of any size.
+pub(crate) struct Passing {
+    body: Option<Body>,
+    /// Its first bytes, until there are enough to say what it is.
+    first: Vec<u8>,
+    size: u64,
+}
+
+/// A database says within so many bytes what it is.
+const ENOUGH: usize = 512;
+
+impl Passing {
+    /// The next bytes of its body.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        let Some(body) = &mut self.body else { return };
+        if body.started {
+            return body.take(bytes);
+        }
+        self.first.extend_from_slice(bytes);
+        if self.first.len() >= ENOUGH || self.first.len() as u64 >= self.size {
+            body.take(&std::mem::take(&mut self.first));
+        }
     }
 }
 

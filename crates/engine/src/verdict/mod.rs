@@ -170,6 +170,14 @@ impl Judgement {
         judgement
     }
 
+    /// By the content of an archive whose maker was somebody else. The history may be in another database than usual:
+    /// `elsewhere`, or in the configuration under another name.
+    pub(crate) fn of_content(content: &Content, manifest: &Manifest, elsewhere: bool, history_inside: bool) -> Self {
+        let without_history = elsewhere && content.database.is_none() && !history_inside;
+        let found = in_content(content, manifest, without_history, history_inside);
+        Self { without_history, history_inside, ..Self::of(&found, None) }
+    }
+
     /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`,
     /// and `lost` are the notes of what could not be kept.
     pub(crate) fn of_repaired<'n>(

@@ -45,7 +45,7 @@ impl fmt::Debug for Destination {
 
 impl Destination {
     /// Whether an archive can be corrected there, as far as its headers need it, after they were written.
-    pub(crate) fn takes_late_sizes(&self) -> bool {
+    pub fn takes_late_sizes(&self) -> bool {
         match self {
             Self::Path(_) => true,
             Self::ReadBack(inner) => inner.takes_late_sizes(),

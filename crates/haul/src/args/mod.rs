@@ -132,6 +132,11 @@ pub(crate) enum Command {
     /// Back up, copy, verify and rotate by itself, as the jobs in haul.toml say
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Run as an app of Home Assistant OS: `haul serve`, with its destinations among Home Assistant's own locations
+    ///
+    /// For the app's container. The page is shown by Home Assistant to its administrators. Each destination becomes a network storage of Home Assistant, and jobs with
+    /// `everything = true` back up every app and folder.
+    App(AppArgs),
     /// Run a job now
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),

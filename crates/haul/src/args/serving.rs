@@ -1,6 +1,9 @@
 //! Arguments of the commands for what happens by itself.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Subcommand};
 
@@ -55,6 +58,25 @@ pub(crate) struct ServeArgs {
     /// The page is reached by https only, through a proxy
     #[arg(long)]
     pub(crate) https: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppArgs {
+    /// Where Home Assistant asks for the page
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8099")]
+    pub(crate) ingress: SocketAddr,
+    /// Whose requests for the page are Home Assistant's
+    #[arg(long, value_name = "IP", default_value = "172.30.32.2")]
+    pub(crate) from: IpAddr,
+    /// Where destinations are served as network folders
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8746")]
+    pub(crate) share: SocketAddr,
+    /// Who may use those folders: the machine itself
+    #[arg(long, value_name = "IP", default_value = "172.30.32.1")]
+    pub(crate) host: IpAddr,
+    /// Supervisor's address, if it is another than usual
+    #[arg(long, value_name = "URL")]
+    pub(crate) supervisor: Option<String>,
 }
 
 #[derive(Debug, Args)]

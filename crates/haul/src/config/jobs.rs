@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "name",
     "exclude",
     "exclude_database",
+    "everything",
     "level",
     "uncompressed",
     "gentle",
@@ -126,6 +127,7 @@ impl File<'_> {
                     job.making.exclude = self.several(key_name, value)?.into_iter().map(|(text, _)| text).collect();
                 }
                 "exclude_database" => job.making.exclude_database = flag()?,
+                "everything" => job.making.everything = flag()?,
                 "gentle" => job.making.gentle = flag()?,
                 "uncompressed" => job.making.uncompressed = flag()?,
                 "level" => {
@@ -184,6 +186,12 @@ impl File<'_> {
             })
             .collect();
         job.overdue_after = overdue_after.unwrap_or_else(|| usually(&job));
+        if let Some((_, exclude)) = table.iter().find(|(key, _)| job.making.everything && key.get_ref() == "exclude") {
+            let message = "exclude: Supervisor writes a backup of everything, and leaves out nothing but the database";
+            return Err(self
+                .wrong(exclude.span().start, message.to_owned())
+                .hint("use `exclude_database = true`, or a job of its own for the configuration alone"));
+        }
         Ok(job)
     }
 

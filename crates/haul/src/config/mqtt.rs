@@ -33,6 +33,20 @@ pub(crate) struct Mqtt {
 }
 
 impl Mqtt {
+    /// One at this address, with topics as usual.
+    pub(crate) fn at(host: String, port: u16, tls: bool) -> Self {
+        Self {
+            host,
+            port,
+            tls,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            discovery_prefix: "homeassistant".to_owned(),
+            topic: "haul".to_owned(),
+        }
+    }
+
     /// `host:port`, for messages.
     pub(crate) fn address(&self) -> String {
         if self.host.contains(':') {
@@ -66,16 +80,8 @@ impl File<'_> {
             return Err(wrong_url("nothing can follow the host and the port"));
         }
         let host = parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong_url("it names no host"))?;
-        let mut mqtt = Mqtt {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: parsed.port().unwrap_or(if tls { PORT_WITH_TLS } else { PORT }),
-            tls,
-            username: None,
-            password_file: None,
-            ca_file: None,
-            discovery_prefix: "homeassistant".to_owned(),
-            topic: "haul".to_owned(),
-        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let mut mqtt = Mqtt::at(host, parsed.port().unwrap_or(if tls { PORT_WITH_TLS } else { PORT }), tls);
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let text = self.scalar(name, value)?;

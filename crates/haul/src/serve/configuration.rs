@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, TryLockError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    app::Sharing,
     clock,
     config::{Config, Mqtt},
     failure::{FAILED, Failure},
@@ -39,6 +40,10 @@ pub(super) struct Configuration {
     pub(super) path: Option<PathBuf>,
     /// Who reads or changes it takes turns.
     pub(super) read: Mutex<Read>,
+    /// In an app of Home Assistant: the folders of its destinations.
+    pub(super) sharing: OnceLock<Sharing>,
+    /// And the broker that counts where the file names none.
+    pub(super) broker: OnceLock<Mqtt>,
 }
 
 /// The file as it was read last.
@@ -117,14 +122,37 @@ impl Configuration {
         changed
     }
 
+    /// From now on a configuration counts for these folders too.
+    pub(super) fn share(&self, sharing: Sharing, broker: Option<Mqtt>) {
+        let _ = self.sharing.set(sharing);
+        if let Some(broker) = broker {
+            let _ = self.broker.set(broker);
+        }
+        self.call_broker(&self.worker.config());
+    }
+
+    /// Gives up what is not complete in the folders.
+    pub(super) fn end_sharing(&self) {
+        if let Some(sharing) = self.sharing.get() {
+            sharing.stop();
+        }
+    }
+
+    fn call_broker(&self, config: &Config) {
+        let mqtt = config.mqtt().or(self.broker.get()).cloned();
+        self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
+    }
+
     fn put_into_force(&self, config: Config, why: &str) {
         let answers = self.looking.ask(place_questions(&config));
         let (settings, unread) = (settings(&config, &answers), unread_sources(&config, &answers));
-        let mqtt = config.mqtt().cloned();
         let before = clock::name();
         clock::set(config.time_zone().cloned());
         let zone = clock::name();
-        self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
+        self.call_broker(&config);
+        if let Some(sharing) = self.sharing.get() {
+            sharing.configure(config.clone());
+        }
         self.worker.configure(config);
         self.service.configure(settings);
         self.notifying.try_again();

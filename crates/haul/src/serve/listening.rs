@@ -17,10 +17,11 @@ use tokio::{
 use web::{App, Listener, Options, Trust, serve};
 
 use super::{
-    Running,
+    NONE, Running,
     page::{self, Page, SigningIn},
 };
 use crate::{
+    app::App as HomeAssistant,
     args::ServeArgs,
     destination,
     failure::{FAILED, Failure},
@@ -29,8 +30,6 @@ use crate::{
 
 /// The socket's name in the state directory.
 pub(crate) const SOCKET: &str = "haul.sock";
-/// What switches the page off.
-const NONE: &str = "none";
 /// Linux takes no longer path of a socket.
 const LONGEST_SOCKET: usize = 107;
 /// Answers that are under way when the service ends get so long.
@@ -41,12 +40,17 @@ pub(super) struct Listening {
     runtime: Runtime,
     app: Arc<App>,
     address: Option<SocketAddr>,
+    ingress: Option<SocketAddr>,
     socket: PathBuf,
     stop: watch::Sender<bool>,
 }
 
 impl Listening {
-    pub(super) fn start(args: &ServeArgs, running: &Running) -> Result<Self, Failure> {
+    pub(super) fn start(
+        args: &ServeArgs,
+        home_assistant: Option<&HomeAssistant>,
+        running: &Running,
+    ) -> Result<Self, Failure> {
         let state = destination::state_directory();
         let socket = state.join(SOCKET);
         page::clean(&state);
@@ -65,7 +69,7 @@ impl Listening {
             base_path: args.base_path.clone(),
             hosts: args.hosts.clone(),
             https: args.https,
-            ingress: None,
+            ingress: home_assistant.map(HomeAssistant::administrators),
         };
         let app = App::new(Arc::new(page), options)
             .map_err(|error| failed("read the page's accounts in the state directory", &error))?;
@@ -79,7 +83,7 @@ impl Listening {
             .build()
             .map_err(|error| failed("start the page's threads", &error))?;
         let (stop, stopped) = watch::channel(false);
-        let mut address = None;
+        let (mut address, mut ingress) = (None, None);
         if args.listen != NONE {
             // A port alone means this machine.
             let listen = match args.listen.parse::<u16>() {
@@ -99,6 +103,14 @@ impl Listening {
             })?;
             address = listener.local_addr().ok();
             runtime.spawn(serve(Listener::Tcp(listener), Trust::LogIn, Arc::clone(&app), until(stopped.clone())));
+        }
+        if let Some(home_assistant) = home_assistant {
+            let listener = runtime.block_on(TcpListener::bind(home_assistant.ingress)).map_err(|error| {
+                failed(&format!("listen on {}", home_assistant.ingress), &error)
+                    .hint("restart the app; if it happens again, another program uses that port")
+            })?;
+            ingress = listener.local_addr().ok();
+            runtime.spawn(serve(Listener::Tcp(listener), Trust::Ingress, Arc::clone(&app), until(stopped.clone())));
         }
         if socket.as_os_str().len() > LONGEST_SOCKET {
             let shown = engine::shown(socket.as_os_str().as_encoded_bytes());
@@ -120,13 +132,17 @@ impl Listening {
             Err(error) => return Err(failed(&format!("listen on {}", socket.display()), &error)),
         }
         drop(within);
-        Ok(Self { runtime, app, address, socket, stop })
+        Ok(Self { runtime, app, address, ingress, socket, stop })
     }
 
     /// What the log says of it.
     pub(super) fn tell(&self) {
         match self.address {
             Some(address) => output::log(&format!("haul serve is running; the page is at http://{address}")),
+            None if self.ingress.is_some() => {
+                let at = self.ingress.map(|address| address.port()).unwrap_or_default();
+                output::log(&format!("Haul is running; Home Assistant shows its page, from port {at}"));
+            }
             None => output::log("haul serve is running, without a page"),
         }
         if let (Some(code), Some(_)) = (self.app.setup_code(), self.address) {

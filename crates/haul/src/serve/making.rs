@@ -2,10 +2,17 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
 };
 
-use engine::{BackupOptions, BackupReport, Compress, CopyReport, SecureTar, Status};
+use engine::{
+    BackupOptions, Compress, CopyReport, SecureTar, Status,
+    verdict::{Judgement, Verdict},
+};
+use habackup::securetar::Password;
 use keeper::{
     job::Job,
     status::{Ending, Failure as Reason},
@@ -15,6 +22,7 @@ use store::Checked;
 
 use super::doing::{CONTACT, Doing};
 use crate::{
+    app::{self, App, Reached},
     args::{LimitArgs, PasswordArgs, SendingArgs, WaitingArgs},
     clock,
     command::backup::Goals,
@@ -24,11 +32,16 @@ use crate::{
     mounted, output, password, text,
 };
 
+/// Haul as an app of Home Assistant, and the destinations that Supervisor reaches.
+pub(super) type InApp = (Arc<App>, Reached);
+
 /// What was wrong with a backup is logged up to so many lines.
 const MOST_DETAILS: usize = 20;
 
-pub(super) fn back_up(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Outcome, Failure> {
-    let (outcome, wrong) = with_hooks(doing, job, |read| make(doing, job, to, read))?;
+pub(super) fn back_up(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) -> Result<Outcome, Failure> {
+    let (outcome, wrong) = with_hooks(doing, job, |read| {
+        if job.making.everything { everything(doing, job, to, app) } else { make(doing, job, to, read) }
+    })?;
     Ok(match wrong {
         None => outcome,
         Some(why) => {
@@ -90,28 +103,96 @@ pub(super) fn with_hooks<T>(
     }
 }
 
+/// The destinations of a backup that could be reached, and its key.
+struct Way {
+    password: Option<Password>,
+    goals: Goals,
+    /// Where each of them is, in the words of a report.
+    rest: Vec<(String, Goal)>,
+}
+
+impl Way {
+    fn find(doing: &Doing<'_>, job: &Job, to: &[String]) -> Result<Self, Failure> {
+        let config = &doing.force.config;
+        let password = PasswordArgs { password_file: job.making.password_file.clone() };
+        let password = password::for_new_archive(&password, doing.cancel())?;
+        let wanted = to
+            .iter()
+            .map(|name| Ok(doing.destination(Some(&job.name), name)?.reading_within_limit()))
+            .collect::<Result<Vec<Destination>, Failure>>()?;
+        let sending = SendingArgs {
+            verify: None,
+            limit: LimitArgs { limit: None },
+            waiting: WaitingArgs { give_up_after: None },
+        };
+        let is_mounted = |goal: &Destination| mounted::check(goal, Some(&job.source), false);
+        // With one destination there is nothing to go on with meanwhile.
+        let contact = (wanted.len() > 1).then_some(CONTACT);
+        let goals = Goals::reach(&wanted, &sending, config, is_mounted, contact, doing.cancel())?;
+        let reached = to.iter().filter(|name| goals.unreachable.iter().all(|copy| copy.destination != **name));
+        let rest = reached.cloned().zip(goals.destinations.iter().map(goal)).collect();
+        Ok(Self { password, goals, rest })
+    }
+}
+
+/// What became of each copy, by its destination.
+fn by_destination(
+    mut rest: Vec<(String, Goal)>,
+    copies: &[CopyReport],
+    unreachable: &[CopyReport],
+) -> Vec<(String, Result<Arrived, Reason>)> {
+    copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
+    let mut found: Vec<(String, Result<Arrived, Reason>)> = Vec::new();
+    for copy in copies {
+        let Some(at) = rest.iter().position(|(_, goal)| goal.is_of(copy)) else { continue };
+        found.push((rest.remove(at).0, arrived(copy)));
+    }
+    found.extend(unreachable.iter().map(|copy| (copy.destination.clone(), arrived(copy))));
+    found
+}
+
+/// Supervisor writes it, with every app and folder.
+fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) -> Result<Outcome, Failure> {
+    let begun = std::time::Instant::now();
+    let (app, reached) = app.ok_or_else(|| {
+        Failure::new(FAILED, "only the app on Home Assistant OS can back up apps and folders")
+            .hint("remove `everything = true` from the job, or run Haul as an app")
+    })?;
+    let Way { password, mut goals, mut rest } = Way::find(doing, job, to)?;
+    // Sizes are known last: a destination that needs them first gets a copy afterwards.
+    let mut later = Vec::new();
+    for at in (0..goals.destinations.len()).rev() {
+        if !goals.destinations[at].takes_late_sizes() {
+            goals.destinations.remove(at);
+            later.push(rest.remove(at).0);
+        }
+    }
+    let Some(folder) = rest.iter().map(|(name, _)| name).find(|name| reached.serves(name)).cloned() else {
+        let why = "no destination of the job takes an archive whose sizes are known last";
+        return Err(Failure::new(FAILED, why)
+            .hint("add one: a directory, SFTP, S3 or another machine with Haul; the others get copies of it"));
+    };
+    let unreachable = std::mem::take(&mut goals.unreachable);
+    let way = app::Goals { folder, destinations: goals.destinations, network: goals.network };
+    let remade = app::back_up((app, reached), job, way, password, &doing.started.progress, doing.cancel())?;
+    let mut copies = by_destination(rest, &remade.copies, &unreachable);
+    copies.extend(later.into_iter().map(|name| {
+        let message = "it needs an archive's sizes before its first byte, and gets a copy of this one".to_owned();
+        (name, Err(Reason { message, hint: None, passes: true }))
+    }));
+    let made = Made {
+        size: remade.size,
+        seconds: begun.elapsed().as_secs_f64(),
+        judgement: &remade.judgement,
+        is_complete: remade.judgement.verdict == Verdict::Whole,
+        limited_by: None,
+        details: remade.judgement.missing.first().cloned(),
+    };
+    Ok(outcome(made, &unreachable, copies, engine::instance_id(&job.source)))
+}
+
 fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result<Outcome, Failure> {
-    let config = &doing.force.config;
-    let password = PasswordArgs { password_file: job.making.password_file.clone() };
-    let password = password::for_new_archive(&password, doing.cancel())?;
-    let wanted = to
-        .iter()
-        .map(|name| Ok(doing.destination(Some(&job.name), name)?.reading_within_limit()))
-        .collect::<Result<Vec<Destination>, Failure>>()?;
-    let sending =
-        SendingArgs { verify: None, limit: LimitArgs { limit: None }, waiting: WaitingArgs { give_up_after: None } };
-    let is_mounted = |goal: &Destination| mounted::check(goal, Some(&job.source), false);
-    // With one destination there is nothing to go on with meanwhile.
-    let contact = (wanted.len() > 1).then_some(CONTACT);
-    let goals = Goals::reach(&wanted, &sending, config, is_mounted, contact, doing.cancel())?;
-    let reached: Vec<&str> = to
-        .iter()
-        .map(String::as_str)
-        .filter(|name| goals.unreachable.iter().all(|copy| copy.destination != **name))
-        .collect();
-    // Where each of them is, in the words of the report.
-    let mut rest: Vec<(String, Goal)> =
-        reached.into_iter().map(str::to_owned).zip(goals.destinations.iter().map(goal)).collect();
+    let Way { password, goals, rest } = Way::find(doing, job, to)?;
     let options = BackupOptions {
         destinations: goals.destinations,
         name: job.making.title.clone(),
@@ -134,15 +215,30 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     for what in skipped.chain(report.warnings.iter().cloned()).take(MOST_DETAILS) {
         output::log_detail(&format!("note: {}: {what}", job.name));
     }
-    report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
-    let instance = engine::instance_id(&job.source);
-    let mut copies: Vec<(String, Result<Arrived, Reason>)> = Vec::new();
-    for copy in &report.copies {
-        let Some(at) = rest.iter().position(|(_, goal)| goal.is_of(copy)) else { continue };
-        copies.push((rest.remove(at).0, arrived(copy)));
-    }
-    copies.extend(goals.unreachable.iter().map(|copy| (copy.destination.clone(), arrived(copy))));
-    Ok(outcome(&report, &goals.unreachable, copies, instance))
+    let copies = by_destination(rest, &report.copies, &goals.unreachable);
+    let skipped = report.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+    let made = Made {
+        size: report.archive.size_bytes,
+        seconds: report.seconds,
+        judgement: &report.judgement,
+        is_complete: report.status == Status::Complete,
+        limited_by: Some(report.limited_by.as_str().to_owned()),
+        details: skipped,
+    };
+    let outcome = outcome(made, &goals.unreachable, copies, engine::instance_id(&job.source));
+    let warning = || report.warnings.first().cloned();
+    Ok(Outcome { hint: outcome.hint.or_else(warning), ..outcome })
+}
+
+/// An archive that was made.
+struct Made<'a> {
+    size: u64,
+    seconds: f64,
+    judgement: &'a Judgement,
+    is_complete: bool,
+    limited_by: Option<String>,
+    /// The first thing that is wrong with it.
+    details: Option<String>,
 }
 
 /// Where a copy goes.
@@ -182,42 +278,36 @@ fn arrived(copy: &CopyReport) -> Result<Arrived, Reason> {
 }
 
 fn outcome(
-    report: &BackupReport,
+    made: Made<'_>,
     unreachable: &[CopyReport],
     copies: Vec<(String, Result<Arrived, Reason>)>,
     instance: Option<String>,
 ) -> Outcome {
     let there: Vec<&str> = copies.iter().filter(|(_, copy)| copy.is_ok()).map(|(name, _)| name.as_str()).collect();
     let missing: Vec<&str> = copies.iter().filter(|(_, copy)| copy.is_err()).map(|(name, _)| name.as_str()).collect();
-    let mut message = format!(
-        "backed up {} to {} in {}",
-        text::bytes(report.archive.size_bytes),
-        there.join(" and "),
-        text::duration(report.seconds)
-    );
-    let is_whole = report.judgement.verdict == engine::verdict::Verdict::Whole;
+    let mut message =
+        format!("backed up {} to {} in {}", text::bytes(made.size), there.join(" and "), text::duration(made.seconds));
+    let is_whole = made.judgement.verdict == Verdict::Whole;
     if !is_whole {
-        message = format!("{message}; {}", text::sanitize(&report.judgement.headline()));
+        message = format!("{message}; {}", text::sanitize(&made.judgement.headline()));
     }
     if !missing.is_empty() {
         message = format!("{message}; not to {}, which gets it later", missing.join(" and "));
     }
-    let ending = if report.status == Status::Complete && unreachable.is_empty() && missing.is_empty() {
+    let ending = if made.is_complete && unreachable.is_empty() && missing.is_empty() {
         Ending::Done
     } else {
         Ending::Incomplete
     };
-    let skipped = report.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
     let away = copies.iter().find_map(|(name, copy)| {
         let failure = copy.as_ref().err()?;
         Some(format!("{name}: {}", failure.message))
     });
-    let hint = skipped.filter(|_| !is_whole).or(away);
     Outcome {
         ending,
-        hint: hint.or_else(|| report.warnings.first().cloned()),
-        size: Some(report.archive.size_bytes),
-        limited_by: Some(report.limited_by.as_str().to_owned()),
+        hint: made.details.filter(|_| !is_whole).or(away),
+        size: Some(made.size),
+        limited_by: made.limited_by,
         ..Outcome::done(message, Found::Made { instance, copies })
     }
 }

@@ -25,7 +25,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -36,7 +36,7 @@ use jiff::{Timestamp, Zoned};
 use keeper::{
     catalog::Catalog,
     facts::Known,
-    service::{Service, Started},
+    service::{Order, Service, Started},
     settings::{Scope, Settings},
     status::{Ending, Event, Failure as Reason, Level, Status},
     task::{Migrate, Outcome, Restore, Task},
@@ -56,7 +56,8 @@ use self::{
     worker::Worker,
 };
 use crate::{
-    args::ServeArgs,
+    app::{App, Sharing},
+    args::{AppArgs, ServeArgs},
     clock,
     config::Config,
     destination,
@@ -64,6 +65,8 @@ use crate::{
     gentle, output, password,
 };
 
+/// What switches the page off.
+const NONE: &str = "none";
 const CATALOG: &str = "catalog.db";
 /// Events that are logged at once at most.
 const LOGGED: usize = 200;
@@ -94,6 +97,17 @@ struct Working {
 }
 
 pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    serve(args, config, None, cancel)
+}
+
+/// The same in an app of Home Assistant, which shows the page.
+pub(crate) fn run_as_app(args: &AppArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    let app = Arc::new(App::from_environment(args, cancel)?);
+    let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };
+    serve(&args, config, Some(app), cancel)
+}
+
+fn serve(args: &ServeArgs, config: Config, app: Option<Arc<App>>, cancel: &Cancellation) -> Result<u8, Failure> {
     gentle::share_memory();
     output::keep_log();
     let lock = lock::for_service(&destination::state_directory())?;
@@ -104,9 +118,12 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
         page::forget_unfinished(&path);
     }
     let mut running = Running::start(config, lock, true, |_| ())?;
+    if let Some(app) = &app {
+        running.share(app, cancel)?;
+    }
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
-    let listening = Listening::start(args, &running)?;
+    let listening = Listening::start(args, app.as_deref(), &running)?;
     let shown = |path: &Path| engine::shown(path.as_os_str().as_encoded_bytes());
     let file = running.configuration.path.as_deref().map_or_else(|| "none".to_owned(), shown);
     let state = shown(&destination::state_directory());
@@ -123,6 +140,7 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
     }
     running.log_line("stopping");
     broker.stop(listening.runtime());
+    running.configuration.end_sharing();
     listening.stop();
     // What it ends now is begun again at the next start, as after a kill.
     running.is_stopping.store(true, Ordering::Relaxed);
@@ -236,6 +254,8 @@ impl Running {
             looking,
             path,
             read,
+            sharing: OnceLock::new(),
+            broker: OnceLock::new(),
         };
         Ok(Self {
             notifying,
@@ -252,6 +272,20 @@ impl Running {
             is_logging,
             _lock: lock,
         })
+    }
+
+    /// Home Assistant gets the destinations among its own locations, and the broker that it knows is used.
+    fn share(&self, app: &Arc<App>, cancel: &Cancellation) -> Result<(), Failure> {
+        let service = Arc::clone(&self.service);
+        let changed = Arc::new(move |what: &str, is_bad: bool| {
+            let level = if is_bad { Level::Error } else { Level::Ok };
+            service.happened(level, "home-assistant", what, Timestamp::now());
+            let _ = service.order(Order::Sync, Timestamp::now());
+        });
+        let sharing = Sharing::start(app, self.worker.config(), changed, cancel)?;
+        self.worker.share(app, sharing.folders());
+        self.configuration.share(sharing, app.broker());
+        Ok(())
     }
 
     /// Starts what is due, and says when to do that again.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use habackup::securetar::Password;
@@ -18,10 +18,15 @@ use super::{
     migrating::{self, Agreed},
     rehearsing, restoring,
 };
-use crate::{config::Config, failure::INTERRUPTED};
+use crate::{
+    app::{App, Reached},
+    config::Config,
+    failure::INTERRUPTED,
+};
 
 /// What tasks need of the configuration.
 pub(crate) struct Worker {
+    app: OnceLock<(Arc<App>, Reached)>,
     force: RwLock<Arc<Force>>,
     /// Keys that were typed for a restore.
     pub(super) keys: Kept<Password>,
@@ -54,7 +59,13 @@ impl<T> Kept<T> {
 
 impl Worker {
     pub(crate) fn new(config: Config) -> Self {
-        Self { force: RwLock::new(Arc::new(Force::of(config, None))), keys: Kept::default(), moves: Kept::default() }
+        let force = RwLock::new(Arc::new(Force::of(config, None)));
+        Self { app: OnceLock::new(), force, keys: Kept::default(), moves: Kept::default() }
+    }
+
+    /// This is an app of Home Assistant.
+    pub(crate) fn share(&self, app: &Arc<App>, reached: Reached) {
+        let _ = self.app.set((Arc::clone(app), reached));
     }
 
     /// Tasks that start from now on go by this.
@@ -82,7 +93,9 @@ impl Worker {
         let force = Arc::clone(&self.force.read().unwrap_or_else(PoisonError::into_inner));
         let doing = Doing { force: &force, started };
         let done = match &started.task {
-            Task::Backup { job, to, .. } => doing.job(job).and_then(|job| making::back_up(&doing, job, to)),
+            Task::Backup { job, to, .. } => {
+                doing.job(job).and_then(|job| making::back_up(&doing, job, to, self.app.get()))
+            }
             Task::Look { destination } => copies::look(&doing, destination),
             Task::Copy { job, from, to, size, .. } => copies::copy(&doing, job, from, (to, *size)),
             Task::Remove { destination, removals, .. } => copies::remove(&doing, destination, removals),

@@ -1,0 +1,30 @@
+//! The MQTT broker that another app provides: nothing has to be set up for it.
+
+use std::{io, path::Path};
+
+use supervisor::Mqtt as Provided;
+
+use super::{App, private};
+use crate::{config::Mqtt, destination};
+
+/// Its password, for the connection, which reads it from a file as it reads those of others.
+const PASSWORD: &str = "mqtt-password";
+
+impl App {
+    /// The broker, if there is one.
+    pub(crate) fn broker(&self) -> Option<Mqtt> {
+        let provided = self.network.bridge.wait(self.supervisor.mqtt()).ok()??;
+        settings(&provided, &destination::state_directory()).ok()
+    }
+}
+
+fn settings(provided: &Provided, state: &Path) -> io::Result<Mqtt> {
+    let mut settings = Mqtt::at(provided.host.clone(), provided.port, provided.ssl);
+    settings.username.clone_from(&provided.username);
+    if let Some(password) = &provided.password {
+        let path = state.join(PASSWORD);
+        private::write(&path, password.expose().as_bytes())?;
+        settings.password_file = Some(path);
+    }
+    Ok(settings)
+}

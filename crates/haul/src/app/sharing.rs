@@ -1,0 +1,362 @@
+//! Each destination as a folder, and Supervisor's network storage that leads there: so Home Assistant has it among its
+//! own locations.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use data_encoding::HEXLOWER;
+use share::{Access, Event, Folders, Server, Shared};
+use store::{Address, Cancellation, Secret};
+use supervisor::mount::{self, Ours, Wanted};
+
+use super::{App, private, say};
+use crate::{config::Config, destination, failure::Failure, text};
+
+/// Whom Supervisor logs in as.
+const USER: &str = "haul";
+const PASSWORD: &str = "share-password";
+/// The default place for backups, as it was before Supervisor changed it by itself.
+const DEFAULT: &str = "default-backup-mount";
+/// Names of network storage that are Haul's begin with this.
+const PREFIX: &str = "haul_";
+/// Memory of one backup that waits for a slow destination.
+const MEMORY: usize = 64 << 20;
+/// Supervisor is asked anew so often whether it has mounted what it should.
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// Something is not as it should be: sooner.
+const SOON: Duration = Duration::from_secs(20);
+/// The longest name that Supervisor takes.
+const LONGEST_NAME: usize = 60;
+
+/// The folders, while the service runs.
+pub(crate) struct Sharing {
+    work: Arc<Work>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Which destinations Supervisor reaches.
+#[derive(Clone)]
+pub(crate) struct Reached(Arc<Work>);
+
+impl Reached {
+    /// The network storage by which Supervisor reaches this destination, if it does.
+    pub(crate) fn mount_of(&self, destination: &str) -> Option<String> {
+        self.0.lock().mounted.get(destination).cloned()
+    }
+
+    /// Whether it is served as a folder.
+    pub(crate) fn serves(&self, destination: &str) -> bool {
+        self.0.lock().served.contains_key(destination)
+    }
+}
+
+/// Hears of what happens in a folder, and whether it is bad news.
+pub(crate) type Changed = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
+struct Work {
+    app: Arc<App>,
+    folders: Folders,
+    server: String,
+    port: u16,
+    password: supervisor::Secret,
+    changed: Changed,
+    state: Mutex<State>,
+    wake: Condvar,
+    cancel: Cancellation,
+}
+
+struct State {
+    config: Config,
+    /// What each folder was made of.
+    served: BTreeMap<String, String>,
+    /// Network storage that works, by destination.
+    mounted: BTreeMap<String, String>,
+    /// The password is a new one, and these have not been told.
+    renewed: bool,
+    is_told: BTreeSet<String>,
+    is_dirty: bool,
+    is_ending: bool,
+}
+
+impl Sharing {
+    /// Serves what the configuration names, and keeps Supervisor's network storage in step with it.
+    pub(crate) fn start(
+        app: &Arc<App>,
+        config: Config,
+        changed: Changed,
+        cancel: &Cancellation,
+    ) -> Result<Self, Failure> {
+        let own = app.own()?;
+        let (password, renewed) = password().map_err(|error| {
+            Failure::new(crate::failure::FAILED, format!("can't keep a password: {}", engine::plain_reason(&error)))
+                .hint("make room in the state directory")
+        })?;
+        let access = Access { user: USER, password: &password, allowed: Some(vec![app.host]) };
+        let bound = app.network.bridge.wait(Server::bind(app.share, &access));
+        let (server, address) = bound.map_err(|error| {
+            let why = engine::plain_reason(&error);
+            Failure::new(crate::failure::FAILED, format!("can't listen on {}: {why}", app.share))
+                .hint("restart the app; if it happens again, another program uses that port")
+        })?;
+        let own_address = own.address().filter(|_| app.share.ip().is_unspecified());
+        let folders = server.folders();
+        let work = Arc::new(Work {
+            app: Arc::clone(app),
+            folders,
+            server: own_address.unwrap_or(address.ip()).to_string(),
+            port: address.port(),
+            password: supervisor::Secret::new(password.expose()),
+            changed,
+            state: Mutex::new(State {
+                config,
+                served: BTreeMap::new(),
+                mounted: BTreeMap::new(),
+                renewed,
+                is_told: BTreeSet::new(),
+                is_dirty: true,
+                is_ending: false,
+            }),
+            wake: Condvar::new(),
+            cancel: cancel.clone(),
+        });
+        app.network.bridge.spawn(server.run());
+        let working = Arc::clone(&work);
+        let thread = std::thread::Builder::new().name("haul-app".to_owned()).spawn(move || working.run());
+        let thread = thread.map_err(|error| {
+            let why = engine::plain_reason(&error);
+            Failure::new(crate::failure::FAILED, format!("can't start a thread: {why}"))
+        })?;
+        Ok(Self { work, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Goes by this from now on.
+    pub(crate) fn configure(&self, config: Config) {
+        let mut state = self.work.lock();
+        state.config = config;
+        state.is_dirty = true;
+        self.work.wake.notify_all();
+    }
+
+    /// For whoever has Supervisor write there.
+    pub(crate) fn folders(&self) -> Reached {
+        Reached(Arc::clone(&self.work))
+    }
+
+    /// Gives up what is not complete. The network storage stays: the app will be back.
+    pub(crate) fn stop(&self) {
+        self.work.lock().is_ending = true;
+        self.work.wake.notify_all();
+        self.work.app.network.bridge.wait(self.work.folders.clone().end("Haul was stopped"));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Work {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let mut state = self.lock();
+            let until = Instant::now() + pause;
+            while !state.is_dirty && !state.is_ending && Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now());
+                state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.is_ending || self.cancel.is_cancelled() {
+                return;
+            }
+            state.is_dirty = false;
+            let config = state.config.clone();
+            drop(state);
+            let is_served = self.serve(&config);
+            let is_mounted = self.mount();
+            pause = if is_served && is_mounted { LOOK_AGAIN } else { SOON };
+        }
+    }
+
+    /// Makes the folders what the configuration says. Whether all are.
+    fn serve(&self, config: &Config) -> bool {
+        let wanted: BTreeMap<String, String> = config
+            .destinations()
+            .map(|(name, named)| (name.to_owned(), format!("{} {}", named.address.plain(), named.identity())))
+            .collect();
+        let served = self.lock().served.clone();
+        let mut all = true;
+        for name in served.iter().filter(|(name, of)| wanted.get(*name) != Some(of)).map(|(name, _)| name) {
+            self.app.network.bridge.wait(self.folders.remove(name));
+            self.lock().served.remove(name);
+        }
+        for (name, of) in wanted.iter().filter(|(name, of)| served.get(*name) != Some(of)) {
+            match self.shared(config, name) {
+                // Not a place for a stream.
+                Ok(None) => {}
+                Ok(Some(shared)) => match self.app.network.bridge.wait(self.folders.add(shared)) {
+                    Ok(()) => drop(self.lock().served.insert(name.clone(), of.clone())),
+                    Err(error) => {
+                        say(&format!("warning: {name}: can't be served to Home Assistant: {error}"));
+                        all = false;
+                    }
+                },
+                Err(failure) => {
+                    say(&format!("warning: {name}: can't be served to Home Assistant: {}", failure.message));
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    fn shared(&self, config: &Config, name: &str) -> Result<Option<Shared>, Failure> {
+        let destination = destination::resolve(config, name)?;
+        let network = self.app.network.clone().answering_within(Some(Duration::from_secs(30)));
+        let store = network.connect(&destination)?;
+        if !Shared::can_stream(&store) {
+            return Ok(None);
+        }
+        let directory: Option<PathBuf> = match &destination.address {
+            Address::Local(directory) => Some(directory.clone()),
+            _ => None,
+        };
+        let (of, changed) = (name.to_owned(), Arc::clone(&self.changed));
+        let on_event = Arc::new(move |event: Event| {
+            changed(&format!("{of}: {}", happened(&event)), matches!(event, Event::Failed { .. }));
+        });
+        let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
+        let remaker = Some(self.app.expected.of(name));
+        let shared = Shared {
+            name: name.to_owned(),
+            store,
+            directory,
+            bridge,
+            context,
+            memory: MEMORY,
+            append_only: false,
+            remaker,
+            on_event,
+        };
+        Ok(Some(shared))
+    }
+
+    /// Makes Supervisor's network storage what the folders are. Whether it is.
+    fn mount(&self) -> bool {
+        let (renewed, told, served) = {
+            let state = self.lock();
+            (state.renewed, state.is_told.clone(), state.served.clone())
+        };
+        let names = mount_names(served.keys().map(String::as_str));
+        let wanted: Vec<Wanted> = names
+            .iter()
+            .map(|(destination, name)| Wanted {
+                name: name.clone(),
+                server: self.server.clone(),
+                port: Some(self.port),
+                share: destination.clone(),
+                user: USER.to_owned(),
+                password: self.password.clone(),
+                is_renewed: renewed && !told.contains(name),
+            })
+            .collect();
+        let ours = Ours::at([self.server.clone()]);
+        let network = &self.app.network.bridge;
+        let before = destination::state_directory().join(DEFAULT);
+        let kept = network.wait(mount::keep(&self.app.supervisor, &wanted, &ours, |default| {
+            // Whatever it is, an app that is killed in between finds it there.
+            let _ = private::write(&before, default.unwrap_or_default().as_bytes());
+        }));
+        match kept {
+            Ok(kept) => {
+                let mut state = self.lock();
+                state.is_told.extend(kept.working.iter().cloned());
+                state.mounted = names.into_iter().filter(|(_, name)| kept.working.contains(name)).collect();
+                drop(state);
+                for failed in &kept.failed {
+                    say(&format!("warning: {}; {}", failed.error, failed.error.advice));
+                }
+                if kept.is_complete() {
+                    let _ = std::fs::remove_file(&before);
+                }
+                kept.is_complete()
+            }
+            Err(error) => {
+                say(&format!("warning: {error}; {}", error.advice));
+                false
+            }
+        }
+    }
+}
+
+/// How Supervisor's storage for each destination is called: letters, digits and `_` alone.
+fn mount_names<'n>(destinations: impl Iterator<Item = &'n str>) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for destination in destinations {
+        let plain = mount_name(destination);
+        let name = (1..).map(|number| if number == 1 { plain.clone() } else { format!("{plain}_{number}") });
+        if let Some(name) = name.into_iter().find(|name| taken.insert(name.clone())) {
+            names.insert(destination.to_owned(), name);
+        }
+    }
+    names
+}
+
+fn mount_name(destination: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    PREFIX.chars().chain(destination.chars().map(plain)).take(LONGEST_NAME).collect()
+}
+
+/// The password of the folders: one for all of them, made at the first start. Whether it is new.
+fn password() -> io::Result<(Secret, bool)> {
+    let path = destination::state_directory().join(PASSWORD);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok((Secret::new(text.trim()), false)),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let text = HEXLOWER.encode(&bytes);
+    private::write(&path, text.as_bytes())?;
+    Ok((Secret::new(text), true))
+}
+
+fn happened(event: &Event) -> String {
+    match event {
+        Event::Arrived { name, size } => {
+            format!("Home Assistant wrote {} ({})", text::sanitize(name), text::bytes(*size))
+        }
+        Event::Failed { name, reason } => {
+            format!("Home Assistant could not write {}: {}", text::sanitize(name), text::sanitize(reason))
+        }
+        Event::Deleted { name } => format!("Home Assistant deleted {}", text::sanitize(name)),
+        Event::Kept { name } => format!("{} is kept; Home Assistant asked to delete it", text::sanitize(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_destination_has_a_storage_of_a_name_that_supervisor_takes() {
+        let names = mount_names(["nas", "nas-1", "nas_1", "Größe"].into_iter());
+        let names: Vec<(&str, &str)> = names.iter().map(|(of, name)| (of.as_str(), name.as_str())).collect();
+        assert_eq!(
+            names,
+            [("Größe", "haul_Gr__e"), ("nas", "haul_nas"), ("nas-1", "haul_nas_1"), ("nas_1", "haul_nas_1_2")]
+        );
+        assert!(mount_name(&"a".repeat(200)).len() <= LONGEST_NAME);
+    }
+}

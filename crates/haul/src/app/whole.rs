@@ -1,0 +1,168 @@
+//! A job's backup of everything: Supervisor writes it, and it is made anew while it comes.
+
+use std::{
+    sync::{Arc, mpsc::RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use engine::{
+    SecureTar,
+    remake::{Remade, RemakeOptions},
+};
+use keeper::job::Job;
+use supervisor::{Job as SupervisorJob, NewBackup, Place};
+
+use super::{App, Reached, expected::Order, failed};
+use crate::{
+    clock,
+    destination::Network,
+    failure::{FAILED, Failure, INTERRUPTED},
+};
+
+/// Supervisor is asked so often what it is doing.
+const LOOK: Duration = Duration::from_secs(2);
+/// It says that it has ended, and nothing has come: perhaps it comes yet.
+const LATE: Duration = Duration::from_secs(30);
+/// Its own words for a failure come so much later than the failure, at most.
+const NOTED: Duration = Duration::from_secs(5);
+/// Without an answer for so long it is gone.
+const SILENT: Duration = Duration::from_mins(10);
+
+/// Where a backup goes.
+pub(crate) struct Goals {
+    /// A folder by which it comes: one of the destinations.
+    pub(crate) folder: String,
+    /// All destinations.
+    pub(crate) destinations: Vec<engine::Destination>,
+    /// What they are reached by.
+    pub(crate) network: Option<Network>,
+}
+
+/// Has Supervisor write a backup of everything, and brings it to the destinations. `password`: encrypts it.
+pub(crate) fn back_up(
+    (app, reached): (&Arc<App>, &Reached),
+    job: &Job,
+    goals: Goals,
+    password: Option<habackup::securetar::Password>,
+    progress: &Arc<engine::Progress>,
+    cancel: &store::Cancellation,
+) -> Result<Remade, Failure> {
+    let mount = reached.mount_of(&goals.folder).ok_or_else(|| {
+        Failure::new(FAILED, format!("Supervisor does not reach {} as a network storage", goals.folder))
+            .hint("the log says why; it is tried again every few seconds")
+    })?;
+    let now = clock::now();
+    let title =
+        job.making.title.clone().unwrap_or_else(|| now.strftime("Haul, everything, %Y-%m-%d %H:%M").to_string());
+    let file_name = format!("{}.tar", now.strftime("haul_everything_%Y-%m-%d_%H.%M_%S%f"));
+    let info = app.info()?;
+    let bridge = &app.network.bridge;
+    let started: Arc<std::sync::Mutex<Option<String>>> = Arc::default();
+    let complaints = {
+        let (app, started) = (Arc::clone(app), Arc::clone(&started));
+        Box::new(move |_: &habackup::manifest::Manifest| {
+            let job = started.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            let job = job.and_then(|job| app.network.bridge.wait(app.supervisor.job(&job)).ok());
+            job.as_ref().map(complaints).unwrap_or_default()
+        })
+    };
+    let order = Order {
+        options: RemakeOptions {
+            destinations: goals.destinations,
+            file_name: file_name.clone(),
+            level: (!job.making.uncompressed).then_some(job.making.level),
+            password,
+            securetar: SecureTar::Auto,
+            ha_version: info.homeassistant.as_deref().and_then(|version| version.parse().ok()),
+            threads: if job.making.gentle { std::num::NonZeroUsize::new(1) } else { None },
+            config: Some(job.source.clone()),
+            now: now.timestamp(),
+        },
+        network: goals.network,
+        complaints,
+        progress: Arc::clone(progress),
+        cancel: cancel.clone(),
+    };
+    let promise = app.expected.order(&goals.folder, &file_name, order);
+    let new = NewBackup {
+        filename: Some(file_name),
+        compressed: false,
+        places: vec![Place::Mount(mount)],
+        homeassistant_exclude_database: Some(job.making.exclude_database),
+        ..NewBackup::named(title)
+    };
+    let begun = bridge.wait(app.supervisor.new_full(&new)).map_err(failed)?;
+    *started.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(begun.job.clone());
+    let (mut ended, mut heard) = (None, Instant::now());
+    loop {
+        match promise.done.recv_timeout(LOOK) {
+            Ok(made) => return made.map_err(|failure| with_words(failure, app, &begun.job)),
+            Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if cancel.is_cancelled() {
+            return Err(Failure::new(INTERRUPTED, "interrupted"));
+        }
+        match bridge.wait(app.supervisor.job(&begun.job)) {
+            Ok(job) => {
+                heard = Instant::now();
+                if job.is_done() {
+                    let since = *ended.get_or_insert_with(Instant::now);
+                    if let Some(words) = complaints_of_failure(&job) {
+                        return Err(Failure::new(FAILED, format!("Supervisor could not make the backup: {words}"))
+                            .hint("its log says more, under Settings > System > Logs > Supervisor"));
+                    }
+                    if since.elapsed() > LATE {
+                        return Err(lost());
+                    }
+                }
+            }
+            Err(error) if error.is_transient() && heard.elapsed() < SILENT => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new(FAILED, "Supervisor says that the backup is done, but it did not come to Haul")
+        .hint("restart the app, and try again")
+}
+
+/// What failed in a backup that goes on without it, in Supervisor's own words.
+fn complaints(job: &SupervisorJob) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for (of, error) in job.all_errors() {
+        let what = of.reference.as_deref().or(of.name.as_deref()).unwrap_or("Supervisor");
+        let words = error.message.as_deref().or(error.kind.as_deref()).unwrap_or("it failed");
+        let line = format!("{what}: {words}");
+        if !said.contains(&line) {
+            said.push(line);
+        }
+    }
+    said
+}
+
+fn complaints_of_failure(job: &SupervisorJob) -> Option<String> {
+    let said = complaints(job);
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// Why it broke off may be known to Supervisor better than to whoever read it.
+fn with_words(failure: Failure, app: &App, job: &str) -> Failure {
+    if failure.code == INTERRUPTED {
+        return failure;
+    }
+    // It notes that a moment after it has removed what it wrote.
+    let until = Instant::now() + NOTED;
+    loop {
+        let asked = app.network.bridge.wait(app.supervisor.job(job));
+        let is_open = asked.as_ref().is_ok_and(|job| !job.is_done());
+        if let Some(words) = asked.ok().as_ref().and_then(complaints_of_failure) {
+            return Failure { message: format!("{}; Supervisor says: {words}", failure.message), ..failure };
+        }
+        if !is_open || Instant::now() >= until {
+            return failure;
+        }
+        std::thread::sleep(NOTED / 20);
+    }
+}

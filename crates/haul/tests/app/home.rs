@@ -1,0 +1,240 @@
+//! A home with a configuration and destinations, the app in it, and what Supervisor writes.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Stdio},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value, json};
+use testkit::{
+    supervisor::{Order, Supervisor, TOKEN},
+    wait,
+};
+
+/// A Python that has the library Supervisor writes with.
+pub(crate) fn python() -> Option<String> {
+    let python = std::env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(&python).args(["-c", "import securetar; securetar.SecureTarArchive"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{python} cannot import securetar, and CI must not skip"
+    );
+    eprintln!("SKIPPED: {python} cannot import a current securetar; set HAUL_PYTHON to a Python that can");
+    None
+}
+
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new(configuration: &str) -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        sample::create(&home.path("config"), &sample::Options { database_bytes: 2 << 20, seed: 7 }).unwrap();
+        // As beside a recorder that runs.
+        fs::write(home.path("config/home-assistant_v2.db-wal"), "").unwrap();
+        for directory in ["nas", "usb", "state"] {
+            fs::create_dir(home.path(directory)).unwrap();
+        }
+        home.configure(configuration);
+        home
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.path("haul.toml"), text).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+        command.args(args).current_dir(self.0.path()).env_clear().env("HOME", self.0.path());
+        command.env("HAUL_STATE", self.path("state")).env("HAUL_CONFIG", self.path("haul.toml")).env("TZ", "UTC");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end: its exit code, and all that it said.
+    pub(crate) fn haul(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(args).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let output = self.command(args).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    pub(crate) fn start(&self, supervisor: &Supervisor) -> App {
+        let url = supervisor.url();
+        let mut args = vec!["app", "--supervisor", &url, "--ingress", "127.0.0.1:0", "--from", "127.0.0.1"];
+        args.extend_from_slice(&["--share", "127.0.0.1:0", "--host", "127.0.0.1"]);
+        let mut command = self.command(&args);
+        let mut child = command.env("SUPERVISOR_TOKEN", TOKEN).stdout(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let mut app = App { child, lines, port: 0 };
+        let line = app.says("Home Assistant shows its page, from port ");
+        app.port = line.rsplit(' ').next().unwrap().parse().unwrap();
+        app
+    }
+}
+
+/// The app, as long as it runs.
+pub(crate) struct App {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    port: u16,
+}
+
+impl App {
+    /// Waits until its log has this.
+    pub(crate) fn says(&mut self, what: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended without saying {what:?}");
+            if line.contains(what) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// Waits for a network storage, and gives it with its credentials.
+    #[allow(clippy::unused_self, reason = "without the app there is none")]
+    pub(crate) fn mount(&self, supervisor: &Supervisor, name: &str) -> Map<String, Value> {
+        wait::found("the storage is there", || supervisor.change(|world| world.mount(name).cloned()))
+    }
+
+    /// The first line of the page's answer to a user.
+    pub(crate) fn page(&self, user: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let user = if user.is_empty() { String::new() } else { format!("X-Remote-User-Id: {user}\r\n") };
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: homeassistant.local\r\nX-Ingress-Path: /api/hassio_ingress/x\r\n{user}\
+             Connection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a backup holds, with changes.
+pub(crate) fn spec(name: &str, changes: Value) -> Value {
+    let mut spec = json!({
+        "slug": "a1b2c3d4", "name": name, "date": "2026-11-28T04:45:00.123456+00:00", "full": true, "compressed": false,
+        "password": null, "homeassistant": true, "excludes_database": false, "folders": ["share", "ssl"], "extra": {},
+        "apps": [
+            { "slug": "core_ssh", "name": "Terminal & SSH", "version": "9.17.0" },
+            { "slug": "core_mosquitto", "name": "Mosquitto broker", "version": "6.5.1" },
+        ],
+    });
+    if let Value::Object(changes) = changes {
+        spec.as_object_mut().unwrap().extend(changes);
+    }
+    spec
+}
+
+/// Writes a backup as Supervisor does.
+pub(crate) fn write(python: &str, to: &Path, config: &Path, spec: &Value) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app/as_supervisor.py");
+    let mut command = Command::new(python);
+    command.arg(script).args([to, config]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(spec.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Puts a file into a network storage, as the machine that has mounted it.
+pub(crate) fn put(mount: &Map<String, Value>, file: &Path, name: &str) -> String {
+    client(mount, &format!("put {} {name}", file.display()))
+}
+
+fn client(mount: &Map<String, Value>, does: &str) -> String {
+    let text = |key: &str| mount[key].as_str().unwrap();
+    let mut client = Command::new("smbclient");
+    client.args([&format!("//{}/{}", text("server"), text("share")), "-p", &mount["port"].to_string(), "-m", "SMB3"]);
+    client.args(["-c", does, "-U", text("username")]);
+    let output = client.env("PASSWD", text("password")).output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// Has Supervisor write its backups where they are to go; `change`: what of them is otherwise.
+pub(crate) fn writes(
+    supervisor: &Supervisor,
+    python: &str,
+    home: &Home,
+    change: impl Fn(&mut Value) + Send + Sync + 'static,
+) {
+    let made = made(python, home, change);
+    let writing = move |order: &Order| {
+        let file = made(order);
+        let said = put(order.mount.as_ref().unwrap(), file.path(), &order.filename);
+        if said.contains("NT_STATUS") { Err(said) } else { Ok(file.as_file().metadata().unwrap().len()) }
+    };
+    supervisor.change(|world| world.writing = Some(Arc::new(writing)));
+}
+
+/// Its disk fills up in the middle, and it removes what it has written.
+pub(crate) fn writes_half(supervisor: &Supervisor, python: &str, home: &Home) {
+    let made = made(python, home, |_| {});
+    let writing = move |order: &Order| {
+        let file = made(order);
+        file.as_file().set_len(file.as_file().metadata().unwrap().len() / 2).unwrap();
+        let does = format!("put {} {name}; del {name}", file.path().display(), name = order.filename);
+        client(order.mount.as_ref().unwrap(), &does);
+        Err("No space left on device".to_owned())
+    };
+    supervisor.change(|world| world.writing = Some(Arc::new(writing)));
+}
+
+/// A backup as it was ordered.
+fn made(
+    python: &str,
+    home: &Home,
+    change: impl Fn(&mut Value) + Send + Sync + 'static,
+) -> impl Fn(&Order) -> tempfile::NamedTempFile + Send + Sync + 'static {
+    let (python, config) = (python.to_owned(), home.path("config"));
+    move |order: &Order| {
+        let mut spec = spec(&order.name, json!({ "slug": order.slug, "compressed": order.compressed }));
+        spec["password"] = json!(order.password);
+        change(&mut spec);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(&python, file.path(), &config, &spec);
+        file
+    }
+}
+
+/// The archives in a directory.
+pub(crate) fn archives(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".tar")).collect();
+    names.sort();
+    names
+}
+
+/// What `haul verify` says of an archive in a word.
+pub(crate) fn verdict(home: &Home, archive: &Path) -> String {
+    let mut args = vec!["verify", archive.to_str().unwrap(), "--json"];
+    if home.path("key").exists() {
+        args.extend_from_slice(&["--password-file", "key"]);
+    }
+    home.json(&args)["judgement"]["verdict"].as_str().unwrap_or_default().to_owned()
+}

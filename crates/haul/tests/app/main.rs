@@ -1,0 +1,162 @@
+//! `haul app` beside a Supervisor that is played by its protocol, with Samba's client as the machine's and the library
+//! that Supervisor writes its backups with.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod home;
+
+use std::{fs, sync::Arc};
+
+use home::{Home, archives, python, verdict};
+use serde_json::{Value, json};
+use testkit::{
+    supervisor::{Supervisor, World},
+    wait,
+};
+
+const ONE: &str = "[destinations.nas]\nurl = \"nas\"\n";
+const JOB: &str = "[jobs.all]\nsource = \"config\"\neverything = true\ndestinations = [\"nas\"]\n";
+
+#[test]
+fn each_destination_becomes_a_network_storage_and_what_home_assistant_writes_there_stays_as_it_is() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(ONE);
+    let mut app = home.start(&supervisor);
+    let mount = app.mount(&supervisor, "haul_nas");
+    assert_eq!((mount["share"].as_str(), mount["usage"].as_str()), (Some("nas"), Some("backup")));
+    assert_eq!(supervisor.change(|world| world.default_backup_mount.clone()), None, "nobody asked for that");
+
+    // A backup of its own, encrypted: byte for byte.
+    let spec = home::spec("Automatic backup", json!({ "compressed": true, "password": "secret" }));
+    home::write(&python, &home.path("own.tar"), &home.path("config"), &spec);
+    let said = home::put(&mount, &home.path("own.tar"), "own.tar");
+    app.says("nas: Home Assistant wrote own.tar");
+    assert!(fs::read(home.path("nas/own.tar")).unwrap() == fs::read(home.path("own.tar")).unwrap(), "{said}");
+
+    // A destination that goes takes its storage with it, one that comes gets one.
+    home.configure("[destinations.usb-disk]\nurl = \"usb\"\n");
+    app.mount(&supervisor, "haul_usb_disk");
+    wait::until("the other is removed", || supervisor.change(|world| world.mount("haul_nas").is_none()));
+    assert!(home.path("nas/own.tar").exists());
+
+    // What another has made is nobody's business.
+    supervisor.change(|world| world.mounts.push(testkit::supervisor::mount("haul_mine", "192.168.1.9", "x")));
+    home.configure(ONE);
+    app.mount(&supervisor, "haul_nas");
+    assert!(supervisor.change(|world| world.mount("haul_mine").is_some()));
+}
+
+#[test]
+fn everything_is_backed_up_through_the_storage_and_made_anew() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!(
+        "{ONE}[destinations.second]\nurl = \"second\"\n{}password_file = \"key\"\n",
+        JOB.replace("[\"nas\"]", "[\"nas\", \"second\"]")
+    ));
+    fs::create_dir(home.path("second")).unwrap();
+    fs::write(home.path("key"), "correct horse battery staple").unwrap();
+    home::writes(&supervisor, &python, &home, |_| {});
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    app.mount(&supervisor, "haul_second");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(0), "{said}");
+
+    let asked = supervisor.asked().into_iter().find(|asked| asked.path == "/backups/new/full").unwrap().body;
+    assert_eq!((&asked["compressed"], &asked["password"]), (&json!(false), &Value::Null), "{asked}");
+    assert_eq!(asked["location"], json!(["haul_nas"]), "{asked}");
+    // One archive at both, compressed and encrypted by Haul, and whole.
+    let names = archives(&home.path("nas"));
+    assert_eq!((names.len(), archives(&home.path("second"))), (1, names.clone()));
+    let (one, other) = (home.path("nas").join(&names[0]), home.path("second").join(&names[0]));
+    assert!(fs::read(&one).unwrap() == fs::read(&other).unwrap());
+    assert_eq!(
+        verdict(&home, &one),
+        "whole",
+        "{}",
+        home.haul(&["verify", one.to_str().unwrap(), "--password-file", "key"]).1
+    );
+    let description = home.json(&["inspect", one.to_str().unwrap(), "--json", "--password-file", "key"]);
+    assert_eq!(description["manifest"]["protected"], json!(true));
+    let parts: Vec<&str> =
+        description["parts"].as_array().unwrap().iter().filter_map(|part| part["name"].as_str()).collect();
+    let expected = ["homeassistant.tar.gz", "core_ssh.tar.gz", "core_mosquitto.tar.gz", "share.tar.gz", "ssl.tar.gz"];
+    assert_eq!(parts, expected);
+    // As it went in.
+    let listed = home.haul(&["cat", one.to_str().unwrap(), "core_ssh.tar.gz: ./addon.json", "--password-file", "key"]);
+    assert!(listed.1.contains("core_ssh"), "{listed:?}");
+}
+
+#[test]
+fn what_supervisor_loses_is_named_in_its_own_words() {
+    let Some(python) = python() else { return };
+    let mut world = World::default();
+    world.unsavable.insert("core_ssh", "Pre-backup command failed with exit code 1");
+    let supervisor = Supervisor::start(world);
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes(&supervisor, &python, &home, |spec| spec["apps"][0]["empty"] = json!(true));
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("Pre-backup command failed with exit code 1"), "{said}");
+    let name = archives(&home.path("nas")).remove(0);
+    assert_eq!(verdict(&home, &home.path("nas").join(name)), "incomplete");
+}
+
+#[test]
+fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+
+    // Nothing is written at all.
+    supervisor.change(|world| world.writing = Some(Arc::new(|_| Err("Can't write: disk is on fire".to_owned()))));
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("disk is on fire"), "{code:?} {said}");
+
+    // Half of it is, and Supervisor removes that.
+    home::writes_half(&supervisor, &python, &home);
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("No space left on device"), "{said}");
+    wait::until("nothing is left", || fs::read_dir(home.path("nas")).unwrap().next().is_none());
+
+    // Another backup is under way.
+    supervisor.change(|world| world.state = "freeze");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("Supervisor"), "{said}");
+}
+
+#[test]
+fn only_administrators_see_the_page_and_only_through_supervisor() {
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    let app = home.start(&supervisor);
+    assert_eq!(app.page("0aa1", "/"), "HTTP/1.1 200 OK");
+    assert!(app.page("0bb2", "/").contains("200"));
+    for user in ["0cc3", "nobody", ""] {
+        assert!(app.page(user, "/").contains("403"), "{user}");
+        assert!(app.page(user, "/api/v1/status").contains("403"), "{user}");
+    }
+    assert!(app.page("", "/healthz").contains("200"));
+    // Core is starting.
+    supervisor.change(|world| world.core_answers = false);
+    assert!(app.page("0dd4", "/").contains("503"));
+    assert!(app.page("0aa1", "/").contains("200"), "who was let in a moment ago stays in");
+}
+
+#[test]
+fn outside_of_home_assistant_it_says_what_to_use_instead() {
+    let home = Home::new("");
+    let (code, said) = home.haul(&["app"]);
+    assert!(code == Some(2) && said.contains("haul serve"), "{said}");
+    let home = Home::new(&format!("{ONE}{}", JOB.replace("everything", "exclude = [\"x\"]\neverything")));
+    let (code, said) = home.haul(&["jobs"]);
+    assert!(code == Some(2) && said.contains("exclude"), "{said}");
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("only the app on Home Assistant OS"), "{said}");
+}
