@@ -106,7 +106,7 @@ fn make(mut pieces: Coming, level: Option<Level>, password: Option<SecureTar>, c
     };
     let complaints = |_: &Manifest| complaints.iter().map(|&text| text.to_owned()).collect();
     let progress = Arc::new(Progress::default());
-    let result = remake(options, &mut pieces, &complaints, None, &progress, &Cancellation::default());
+    let result = remake(&options, &mut pieces, &complaints, None, &progress, &Cancellation::default());
     Made { bench, result }
 }
 

@@ -57,6 +57,7 @@ pub struct Target {
 
 /// How archives are made: as the options of `haul backup`.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration file")]
 pub struct Making {
     /// The file with the encryption key; nothing: not encrypted.
     pub password_file: Option<PathBuf>,

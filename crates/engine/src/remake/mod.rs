@@ -104,7 +104,7 @@ pub struct Remade {
 /// the words of whoever made it. When this returns, every copy that arrived has its final name, whole and checked;
 /// nothing is left of any other.
 pub fn remake(
-    options: RemakeOptions,
+    options: &RemakeOptions,
     pieces: &mut dyn Pieces,
     complaints: &dyn Fn(&Manifest) -> Vec<String>,
     network: Option<&Network<'_>>,

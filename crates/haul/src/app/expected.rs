@@ -87,7 +87,7 @@ impl Remaker for Folder {
         };
         let Order { options, network, complaints, progress, cancel } = order;
         let sockets = network.as_ref().map(Network::sockets);
-        let made = remake(options, pieces, &complaints, sockets.as_ref(), &progress, &cancel);
+        let made = remake(&options, pieces, &complaints, sockets.as_ref(), &progress, &cancel);
         let answer = match &made {
             Ok(remade) => Ok(remade.size),
             Err(error) => Err(error.to_string()),

@@ -13,7 +13,7 @@ use supervisor::Supervisor;
 use web::{Ingress, NotAdmitted};
 
 /// An answer counts for so long: a page is made of many requests.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 /// More users are not remembered.
 const MOST: usize = 100;
 
@@ -41,18 +41,17 @@ impl Ingress for Administrators {
         }
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = known().get(user).filter(|(when, _)| when.elapsed() < FRESH).map(|(_, may)| *may);
-        let may = match fresh {
-            Some(may) => may,
-            None => {
-                let asked = self.bridge.wait(self.supervisor.core().is_administrator(user));
-                let may = asked.map_err(|error| NotAdmitted::Unknown(error.reason))?;
-                let mut known = known();
-                if known.len() >= MOST {
-                    known.clear();
-                }
-                known.insert(user.to_owned(), (Instant::now(), may));
-                may
+        let may = if let Some(may) = fresh {
+            may
+        } else {
+            let asked = self.bridge.wait(self.supervisor.core().is_administrator(user));
+            let may = asked.map_err(|error| NotAdmitted::Unknown(error.reason))?;
+            let mut known = known();
+            if known.len() >= MOST {
+                known.clear();
             }
+            known.insert(user.to_owned(), (Instant::now(), may));
+            may
         };
         if may { Ok(()) } else { Err(NotAdmitted::NotAdministrator) }
     }

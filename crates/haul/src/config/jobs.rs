@@ -189,7 +189,7 @@ impl File<'_> {
         if let Some((_, exclude)) = table.iter().find(|(key, _)| job.making.everything && key.get_ref() == "exclude") {
             let message = "exclude: Supervisor writes a backup of everything, and leaves out nothing but the database";
             return Err(self
-                .wrong(exclude.span().start, message.to_owned())
+                .wrong(exclude.span().start, message)
                 .hint("use `exclude_database = true`, or a job of its own for the configuration alone"));
         }
         Ok(job)

@@ -104,10 +104,10 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
 pub(crate) fn run_as_app(args: &AppArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let app = Arc::new(App::from_environment(args, cancel)?);
     let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };
-    serve(&args, config, Some(app), cancel)
+    serve(&args, config, Some(&app), cancel)
 }
 
-fn serve(args: &ServeArgs, config: Config, app: Option<Arc<App>>, cancel: &Cancellation) -> Result<u8, Failure> {
+fn serve(args: &ServeArgs, config: Config, app: Option<&Arc<App>>, cancel: &Cancellation) -> Result<u8, Failure> {
     gentle::share_memory();
     output::keep_log();
     let lock = lock::for_service(&destination::state_directory())?;
@@ -118,12 +118,12 @@ fn serve(args: &ServeArgs, config: Config, app: Option<Arc<App>>, cancel: &Cance
         page::forget_unfinished(&path);
     }
     let mut running = Running::start(config, lock, true, |_| ())?;
-    if let Some(app) = &app {
+    if let Some(app) = app {
         running.share(app, cancel)?;
     }
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
-    let listening = Listening::start(args, app.as_deref(), &running)?;
+    let listening = Listening::start(args, app.map(AsRef::as_ref), &running)?;
     let shown = |path: &Path| engine::shown(path.as_os_str().as_encoded_bytes());
     let file = running.configuration.path.as_deref().map_or_else(|| "none".to_owned(), shown);
     let state = shown(&destination::state_directory());

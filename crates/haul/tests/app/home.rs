@@ -225,7 +225,8 @@ fn made(
 /// The archives in a directory.
 pub(crate) fn archives(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = names.filter(|name| name.ends_with(".tar")).collect();
+    let mut names: Vec<String> =
+        names.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "tar")).collect();
     names.sort();
     names
 }

@@ -226,7 +226,7 @@ fn order(world: &mut World, is_full: bool, body: &Map<String, Value>, mount: Opt
     }
 }
 
-/// Makes a backup, stage by stage. The file is written in the first.
+/// Makes a backup, stage by stage. The file is written in the last: its end tells what all others came to.
 fn make(work: &Work, order: &Order, places: &[Option<Map<String, Value>>]) -> bool {
     let written = steps(work, order);
     let ended = work.change(|world| {
@@ -260,11 +260,6 @@ fn steps(work: &Work, order: &Order) -> Option<Result<u64, String>> {
         }
         work.change(|world| world.part("backup_store_homeassistant", None, &work.job, None))?;
     }
-    let writing = work.change(|world| world.writing.clone())?;
-    let size = match writing.map_or(Ok(10_240), |writing| writing(order)) {
-        Ok(size) => size,
-        Err(message) => return Some(Err(message)),
-    };
     if !order.apps.is_empty() {
         if !work.stage("apps") {
             return None;
@@ -292,6 +287,11 @@ fn steps(work: &Work, order: &Order) -> Option<Result<u64, String>> {
         return None;
     }
     work.change(|world| world.part("backup_store_supervisor_config", None, &work.job, None))?;
+    let writing = work.change(|world| world.writing.clone())?;
+    let size = match writing.map_or(Ok(10_240), |writing| writing(order)) {
+        Ok(size) => size,
+        Err(message) => return Some(Err(message)),
+    };
     work.stage("finishing_file").then_some(Ok(size))
 }
 
