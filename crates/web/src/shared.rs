@@ -20,7 +20,7 @@ use crate::{
     fields::Fields,
     refusal::Refusal,
     text::Clock,
-    visitor::{Hosts, Ingress, Visit, Visitor},
+    visitor::{Hosts, Ingress, Trust, Visit, Visitor},
 };
 
 /// How pages are served.
@@ -103,6 +103,13 @@ pub(crate) struct Asked {
     /// What a form says; empty for everything else.
     pub(crate) form: Fields,
     pub(crate) body: Bytes,
+}
+
+impl Asked {
+    /// Whether Home Assistant shows the page, as it does an app's.
+    pub(crate) fn is_in_app(&self) -> bool {
+        self.visit.trust == Trust::Ingress
+    }
 }
 
 impl Shared {

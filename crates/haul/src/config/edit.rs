@@ -98,6 +98,7 @@ impl Draft {
         let at = at.into_iter().flat_map(TableLike::iter);
         Some(JobSettings {
             source: one("source").unwrap_or_default(),
+            everything: one("everything").as_deref() == Some("true"),
             destinations: all("destinations"),
             policy: policy(job),
             password_file: one("password_file"),
@@ -115,6 +116,11 @@ impl Draft {
     pub(crate) fn set_job(&mut self, name: &str, settings: &JobSettings) {
         let job = child(self.tables("jobs"), name);
         put(job, "source", std::slice::from_ref(&settings.source));
+        if !settings.everything {
+            job.remove("everything");
+        } else if job.get("everything").map(texts).unwrap_or_default() != ["true"] {
+            replace_value(job, "everything", Value::from(true));
+        }
         put_list(job, "destinations", &settings.destinations);
         put(job, "password_file", settings.password_file.as_slice());
         if settings.earlier_password_files.is_empty() {

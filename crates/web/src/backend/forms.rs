@@ -129,6 +129,8 @@ pub enum Encryption {
 pub struct SetUp {
     /// What: a config directory.
     pub source: String,
+    /// With every app and folder, in the app on Home Assistant OS.
+    pub everything: bool,
     /// Where to.
     pub location: Filled,
     /// When, in the words of a schedule; empty: only when told.

@@ -42,6 +42,8 @@ pub struct ConfiguredJob {
 pub struct JobSettings {
     /// The config directory.
     pub source: String,
+    /// With every app and folder, in the app on Home Assistant OS.
+    pub everything: bool,
     /// Where backups go.
     pub destinations: Vec<String>,
     /// What holds for all of these.

@@ -141,6 +141,7 @@ fn filled(settings: &JobSettings) -> Fields {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut fields = vec![
         ("source".to_owned(), settings.source.clone()),
+        ("everything".to_owned(), if settings.everything { "yes" } else { "" }.to_owned()),
         ("password_file".to_owned(), text(&settings.password_file)),
         ("rehearse".to_owned(), text(&settings.rehearse)),
         ("before".to_owned(), text(&settings.before)),
@@ -199,7 +200,8 @@ fn text(form: &Fields, name: &str) -> Option<String> {
 }
 
 /// What was filled in. What the form does not show is as `before`.
-fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool, mistakes: &mut Vec<Invalid>) -> JobSettings {
+fn settings(asked: &Asked, before: &JobSettings, mistakes: &mut Vec<Invalid>) -> JobSettings {
+    let (form, may_set_commands) = (&asked.form, asked.visitor.may_set_commands());
     let source = text(form, "source").ok_or_else(|| wrong("source", "Say which directory is to be backed up."));
     let source = noted(mistakes, source);
     let all = policy(form, str::to_owned, mistakes);
@@ -218,6 +220,7 @@ fn settings(form: &Fields, before: &JobSettings, may_set_commands: bool, mistake
     };
     JobSettings {
         source,
+        everything: if asked.is_in_app() { form.is_set("everything") } else { before.everything },
         destinations,
         policy: all,
         password_file: text(form, "password_file"),
@@ -244,7 +247,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
     let before = shared.configured().await?.jobs.into_iter().find(|job| job.name == name);
     let before = before.map(|job| job.settings).unwrap_or_default();
     let mut wrong = Vec::new();
-    let settings = Box::new(settings(&asked.form, &before, asked.visitor.may_set_commands(), &mut wrong));
+    let settings = Box::new(settings(asked, &before, &mut wrong));
     let encryption = noted(&mut wrong, encryption(&asked.form));
     let what = What::Job { name: name.clone(), is_new: known.is_none(), settings, encryption };
     let change = Change { version: asked.form.get("version").map(str::to_owned), what };

@@ -121,6 +121,8 @@ pub(crate) struct Frame {
     inside: bool,
     /// There is a session that can be ended.
     session: bool,
+    /// Home Assistant shows the page, as an app's.
+    in_app: bool,
     version: &'static str,
 }
 
@@ -134,6 +136,7 @@ impl Frame {
             done: asked.query.get("done").and_then(orders::done),
             inside: asked.visitor.scope().is_some(),
             session: matches!(asked.visitor, crate::visitor::Visitor::Browser { session: Some(_), .. }),
+            in_app: asked.is_in_app(),
             version: VERSION.as_str(),
         }
     }

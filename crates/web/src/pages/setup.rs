@@ -108,7 +108,8 @@ fn wanted(form: &Fields, location: Filled, mistakes: &mut Vec<Invalid>) -> SetUp
     };
     let keep = noted(mistakes, keep);
     let encryption = noted(mistakes, encryption(form)).unwrap_or(Encryption::NewKey);
-    SetUp { source: source.to_owned(), location, schedule: schedule.to_owned(), keep, encryption }
+    let everything = form.is_set("everything");
+    SetUp { source: source.to_owned(), everything, location, schedule: schedule.to_owned(), keep, encryption }
 }
 
 #[derive(Template)]

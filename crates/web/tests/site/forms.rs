@@ -409,6 +409,29 @@ async fn what_differs_at_a_location_and_commands_are_in_the_form() {
 }
 
 #[tokio::test]
+async fn apps_and_folders_are_offered_in_home_assistant_alone() {
+    let site = Site::new(State::good());
+    let everything = |site: &Site| match site.service.made.lock().unwrap().last() {
+        Some(Change { what: What::Job { settings, .. }, .. }) => settings.everything,
+        other => panic!("{:?}", other.is_some()),
+    };
+    assert!(!site.get("/settings/jobs/home").await.text.contains("name=\"everything\""));
+    site.post("/settings/jobs/home", &format!("{JOB}&everything=yes")).await;
+    assert!(!everything(&site), "it stays as it was");
+    let page = site.send(request("GET", "/settings/jobs/home", &[], ""), Trust::Ingress).await;
+    assert!(
+        page.text.contains("name=\"everything\"") && !page.text.contains("name=\"everything\" value=\"yes\" checked")
+    );
+    for (ticked, is) in [("&everything=yes", true), ("", false)] {
+        let form = format!("{JOB}{ticked}&csrf={}", page.hidden("csrf"));
+        site.send(request("POST", "/settings/jobs/home", &[("content-type", FORM)], &form), Trust::Ingress).await;
+        assert_eq!(everything(&site), is);
+    }
+    let page = site.send(request("GET", "/setup", &[], ""), Trust::Ingress).await;
+    assert!(page.text.contains("name=\"everything\" value=\"yes\" checked"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn only_who_has_shown_the_password_sets_commands() {
     let site = Site::new(State::good());
     let through = |method: &'static str, path: &'static str, headers: Vec<(&'static str, String)>, body: String| {

@@ -401,6 +401,7 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     let schedule = wanted.schedule.trim();
     let settings = JobSettings {
         source: source.to_string_lossy().into_owned(),
+        everything: wanted.everything,
         destinations: vec![destination],
         policy: Policy {
             schedule: (!schedule.is_empty()).then(|| schedule.to_owned()).into_iter().collect(),
