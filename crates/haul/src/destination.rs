@@ -328,7 +328,8 @@ impl Network {
             let kind = store::Kind::Transient { retry_after: None };
             StoreError::remote(destination.address.to_string(), store::Operation::Connect, kind, why)
         };
-        let connected = policy.unless_cancelled(tokio::time::timeout(within, attempt));
+        // The clock is that of the runtime, where the caller need not be.
+        let connected = async { policy.unless_cancelled(tokio::time::timeout(within, attempt)).await };
         let store = self.bridge.wait(connected)?.unwrap_or_else(|_| Err(late()))?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)

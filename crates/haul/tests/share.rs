@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{moto::Moto, wait};
+use testkit::{moto::Moto, noise::noise, proxy::Proxy, wait};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -130,6 +130,96 @@ fn an_archive_goes_in_and_comes_out_and_nothing_else_does() {
     assert!(!said.contains("a.tar"), "{said}");
     assert_eq!(sharing.line(), "Deleted a.tar");
     assert!(names(&path.join("nas")).is_empty());
+}
+
+#[test]
+fn a_restore_unpacks_beside_the_archives_and_nothing_of_it_is_written() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    // Larger than what is kept in memory, so that nothing can be there that is no reference.
+    let large = noise(24 << 20);
+    let member = path.join("homeassistant.tar.gz");
+    fs::write(&member, &large).unwrap();
+    fs::write(path.join("backup.json"), r#"{"slug": "abc"}"#).unwrap();
+    let tar = |args: &[&str]| assert!(Command::new("tar").args(args).current_dir(path).status().unwrap().success());
+    // A name of more than 100 bytes has a header of its own before the member.
+    tar(&["-cf", "nas/a.tar", "--format=pax", "./backup.json", "homeassistant.tar.gz"]);
+    let archive = fs::read(path.join("nas/a.tar")).unwrap();
+    let at = archive.windows(64).position(|bytes| *bytes == large[..64]).unwrap();
+    assert_eq!(at % 512, 0);
+
+    // What Supervisor does: a directory, its members, read back, and away with it.
+    let said = sharing.does(
+        path,
+        "get a.tar read.tar; mkdir tmpab_cd123; put homeassistant.tar.gz tmpab_cd123\\homeassistant.tar.gz",
+    );
+    assert!(said.contains("NT_STATUS_DISK_FULL"), "what was read long ago is not remembered: {said}");
+    let said = sharing.does(path, "ls *.tar");
+    assert!(said.contains("a.tar") && !said.contains("tmpab_cd123"), "{said}");
+    let told = sharing.line();
+    assert!(
+        told.starts_with("Could not receive tmpab_cd123/homeassistant.tar.gz: it is in no archive of this folder")
+            && told.contains("`haul push`"),
+        "{told}"
+    );
+    let said = sharing.does(path, "rmdir tmpab_cd123");
+    assert!(said.contains("NOT_EMPTY"), "{said}");
+    sharing.does(path, "del tmpab_cd123\\homeassistant.tar.gz; rmdir tmpab_cd123");
+
+    // Bytes that were read a moment ago. smbclient copies within the share by reading and writing.
+    fs::write(path.join("last"), &archive[archive.len() - (3 << 20)..]).unwrap();
+    let said = sharing.does(
+        path,
+        "get a.tar read.tar; mkdir tmpab_cd123; put last tmpab_cd123\\last; get tmpab_cd123\\last back; \
+         ls tmpab_cd123\\*; rename tmpab_cd123\\last other.txt; del tmpab_cd123\\last; rmdir tmpab_cd123; ls",
+    );
+    assert!(fs::read(path.join("back")).unwrap() == archive[archive.len() - (3 << 20)..], "{said}");
+    assert!(said.contains("3145728") && said.contains("NAME_INVALID"), "{said}");
+    assert!(!said.ends_with("tmpab_cd123"), "{said}");
+    // The destination has what it had.
+    assert_eq!(names(&path.join("nas")), ["a.tar"]);
+    let said = sharing.does(path, "ls");
+    assert!(!said.contains("tmpab_cd123"), "{said}");
+
+    // No other directories, none in one, and no more files than there is memory for.
+    for (command, answer) in [
+        ("mkdir tmpab_cd1234", "ACCESS_DENIED"),
+        ("mkdir tmpab_cd123; mkdir tmpab_cd123\\deeper", "ACCESS_DENIED"),
+        ("put password tmpmissing0\\x", "PATH_NOT_FOUND"),
+        ("mkdir tmpab_cd123", "COLLISION"),
+        ("get tmpab_cd123\\missing x", "NAME_NOT_FOUND"),
+        ("del tmpab_cd123\\missing", "NO_SUCH_FILE"),
+        ("rename a.tar tmpab_cd123\\a.tar", "ACCESS_DENIED"),
+    ] {
+        let said = sharing.does(path, command);
+        assert!(said.contains(answer), "{command}: {said}");
+    }
+    assert_eq!(names(&path.join("nas")), ["a.tar"]);
+}
+
+#[test]
+fn an_upload_that_fits_into_memory_arrives_under_the_name_that_it_is_given_at_its_end() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    let said = sharing.does(
+        path,
+        "mkdir tmpab_cd123; put a.tar tmpab_cd123\\upload.tar; rename tmpab_cd123\\upload.tar b.tar; \
+         get b.tar back.tar; rmdir tmpab_cd123; ls",
+    );
+    assert!(sharing.line().starts_with("Received b.tar ("), "{said}");
+    assert!(fs::read(path.join("back.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap(), "{said}");
+    assert!(!said.contains("NT_STATUS"), "{said}");
+    // An archive that is there stays, and what is none comes nowhere.
+    let said = sharing.does(
+        path,
+        "mkdir tmpab_cd123; put a.tar tmpab_cd123\\upload.tar; rename tmpab_cd123\\upload.tar b.tar; \
+         put password tmpab_cd123\\text; rename tmpab_cd123\\text c.tar",
+    );
+    assert!(said.contains("COLLISION") && said.contains("ACCESS_DENIED"), "{said}");
+    assert!(sharing.line().starts_with("Could not receive c.tar: "));
+    assert_eq!(names(&path.join("nas")), ["b.tar"]);
 }
 
 #[test]
@@ -272,4 +362,56 @@ fn a_bucket_is_a_folder_as_well() {
     sharing.does(path, "put cut.tar; del cut.tar");
     assert!(sharing.line().starts_with("Could not receive cut.tar: "));
     wait::until("no upload is left", || moto.unfinished("bucket").unwrap() == 0);
+}
+
+#[test]
+fn a_destination_that_is_away_shows_what_it_had_and_what_clients_look_at_is_asked_for_once() {
+    let Some(moto) = Moto::start(&["bucket"]).unwrap() else { return };
+    let proxy = Proxy::http(moto.address()).unwrap();
+    let home = home(&format!(
+        "[destinations.nas]\nurl = \"s3://bucket/home\"\nendpoint = \"{}\"\naccess_key_id = \"key\"\n\
+         secret_access_key_file = \"secret\"\nallow_http = true\n",
+        proxy.url()
+    ));
+    let path = home.path();
+    fs::write(path.join("secret"), "secret").unwrap();
+    let archive = fs::read(path.join("a.tar")).unwrap();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    sharing.does(path, "put a.tar");
+    assert!(sharing.line().starts_with("Received a.tar ("));
+
+    // A client that looks at the end of an archive, as smbclient does when it goes on with a copy.
+    let look = |sharing: &Sharing| {
+        fs::write(path.join("copy"), &archive[..archive.len() - 100_000]).unwrap();
+        let said = sharing.does(path, "reget a.tar copy");
+        assert!(fs::read(path.join("copy")).unwrap() == archive, "{said}");
+    };
+    let reads = || {
+        proxy.requests().iter().filter(|seen| seen.head.method == "GET" && seen.head.target.contains("a.tar")).count()
+    };
+    let before = reads();
+    look(&sharing);
+    assert_eq!(reads(), before + 1);
+    look(&sharing);
+    assert_eq!(reads(), before + 1);
+    drop(sharing);
+
+    proxy.down();
+    let sharing = Sharing::start(path, &["nas"]);
+    let said = sharing.does(path, "ls");
+    assert!(said.contains("a.tar") && said.contains(&archive.len().to_string()), "{said}");
+    look(&sharing);
+    let said = sharing.does(path, "get a.tar back.tar");
+    assert!(said.contains("NT_STATUS_"), "{said}");
+
+    proxy.up();
+    wait::until("it is back", || {
+        sharing.does(path, "get a.tar back.tar");
+        fs::read(path.join("back.tar")).is_ok_and(|back| back == archive)
+    });
+    // What is gone is forgotten.
+    let kept = path.join("state/haul/share/nas");
+    assert!(names(&kept).len() > 1, "{:?}", names(&kept));
+    sharing.does(path, "del a.tar");
+    wait::until("it is forgotten", || !sharing.does(path, "ls").contains("a.tar") && names(&kept) == ["list"]);
 }

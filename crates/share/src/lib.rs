@@ -4,12 +4,20 @@
 //! Clients are not allowed to cache (`leases`): so every write arrives as the program makes it, in its order, and the
 //! program hears at once when the destination is full or away.
 
+mod extents;
 mod folder;
 mod gate;
 mod intake;
+mod kept;
 mod names;
+mod open;
 mod outline;
+mod place;
+mod reading;
+mod recent;
+mod scratch;
 mod upload;
+mod uploads;
 
 use std::{
     io,
@@ -26,6 +34,7 @@ use folder::Folder;
 use gate::Gate;
 pub use intake::{Intake, Refused, Step};
 pub use outline::{NotABackup, Outline};
+use scratch::Budget;
 
 /// Wrong passwords until a name has to wait.
 const WRONG_PASSWORDS: u32 = 5;
@@ -71,14 +80,19 @@ pub trait Remaker: Send + Sync {
     fn remake(&self, name: &str, pieces: &mut dyn Pieces) -> Result<u64, String>;
 }
 
+/// Makes a connection, or says why there is none.
+pub type Connect = Arc<dyn Fn() -> Result<Arc<dyn Store>, String> + Send + Sync>;
+
 /// One destination that is shared.
 pub struct Shared {
     /// The folder's name.
     pub name: String,
-    /// Where archives go.
-    pub store: Arc<dyn Store>,
+    /// Connects with where archives go, and waits for that; asked again later if it fails.
+    pub connect: Connect,
     /// The same, if it is a directory of this machine.
     pub directory: Option<PathBuf>,
+    /// A directory for what is remembered of it: the last list, and what clients look at of archives.
+    pub cache: Option<PathBuf>,
     /// The runtime.
     pub bridge: Bridge,
     /// Retry policy, limits, interruption.
@@ -124,12 +138,13 @@ pub struct Folders {
     shutdown: ShutdownHandle,
     user: String,
     served: Arc<Mutex<Vec<Folder>>>,
+    budget: Arc<Budget>,
 }
 
 impl Folders {
     /// Adds one; its name must be new.
     pub async fn add(&self, shared: Shared) -> io::Result<()> {
-        let folder = Folder::new(shared);
+        let folder = Folder::new(shared, &self.budget);
         let share = Share::new(folder.name(), folder.clone()).user(&*self.user, smb_server::Access::ReadWrite);
         let share = share.leases(false).durable_handles(false).change_notify(false);
         self.shares.add_share(share).await.map_err(|error| io::Error::other(error.to_string()))?;
@@ -193,6 +208,7 @@ impl Server {
             shutdown: smb.shutdown_handle(),
             user: access.user.to_owned(),
             served: Arc::default(),
+            budget: Arc::default(),
         };
         Ok((Self { smb, gate, folders }, address))
     }

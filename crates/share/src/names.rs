@@ -8,6 +8,12 @@ pub(crate) fn is_archive(name: &str) -> bool {
     stem.is_some_and(|stem| !stem.is_empty()) && !name.starts_with('.') && name.len() <= 255
 }
 
+/// Whether a directory of this name is one that Python makes to unpack something.
+pub(crate) fn is_scratch(name: &str) -> bool {
+    let random = name.strip_prefix("tmp").filter(|random| random.len() == 8);
+    random.is_some_and(|random| random.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')))
+}
+
 /// A number for the file of this name.
 pub(crate) fn number(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -61,6 +67,14 @@ mod tests {
         }
         for (pattern, name) in [("*.tar", "a.zip"), ("?", "ab"), ("", "a"), ("a", "ab"), ("a*c", "ab")] {
             assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn only_pythons_own_directories_can_be_made() {
+        assert!(is_scratch("tmpa0_zzzz9") && is_scratch("tmp________"));
+        for name in ["tmp", "tmpa0_zzzz", "tmpa0_zzzz99", "tmpA0_zzzz9", "temporary11", "a.tar", "tmpa0_zz.tar"] {
+            assert!(!is_scratch(name), "{name}");
         }
     }
 

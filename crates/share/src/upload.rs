@@ -5,7 +5,6 @@
 //! that is full as well does a write fail.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use engine::remake::{Piece, Pieces};
 use store::{
-    StoreError,
+    Store, StoreError,
     outbound::{Network, Outbound, Target},
     store::Expected,
 };
@@ -95,7 +94,7 @@ pub(crate) enum Failed {
 
 impl Upload {
     /// Begins one called `name`.
-    pub(crate) fn begin(shared: &Arc<Shared>, name: &str) -> Arc<Self> {
+    pub(crate) fn begin(shared: &Arc<Shared>, store: Option<Arc<dyn Store>>, name: &str) -> Arc<Self> {
         let (orders, mut steps) = mpsc::channel();
         let (tell, ended) = watch::channel(None);
         let queue = Arc::new(Queue::default());
@@ -110,7 +109,7 @@ impl Upload {
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
         thread::spawn(move || {
-            let outcome = send(&shared, &name, &mut steps, &queue);
+            let outcome = send(&shared, store, &name, &mut steps, &queue);
             // Nobody waits any more for what is still on its way here.
             drop(steps);
             queue.bytes.store(0, Ordering::Release);
@@ -271,14 +270,21 @@ impl Pieces for Incoming<'_> {
 }
 
 /// Sends what comes, on a thread of its own.
-fn send(shared: &Shared, name: &str, orders: &mut mpsc::Receiver<Order>, queue: &Queue) -> Ended {
+fn send(
+    shared: &Shared,
+    store: Option<Arc<dyn Store>>,
+    name: &str,
+    orders: &mut mpsc::Receiver<Order>,
+    queue: &Queue,
+) -> Ended {
     if let Some(remaker) = shared.remaker.as_ref().filter(|remaker| remaker.takes(name)) {
         return remaker.remake(name, &mut Incoming { orders, queue });
     }
     let plain = |error: &StoreError| error.to_string();
-    let target = match &shared.directory {
-        Some(directory) => Target::File(PathBuf::from(directory).join(name)),
-        None => Target::Remote { sink: Arc::clone(&shared.store) as _, name: name.to_owned(), context: None },
+    let target = match (&shared.directory, store) {
+        (Some(directory), _) => Target::File(directory.join(name)),
+        (None, Some(store)) => Target::Remote { sink: store as _, name: name.to_owned(), context: None },
+        (None, None) => return Err("the destination is not connected".to_owned()),
     };
     let network = Network { bridge: &shared.bridge, context: &shared.context };
     let mut outbound = Outbound::prepare(vec![target], Some(network), false).map_err(|error| plain(&error))?;
