@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod destination;
 mod failure;
+mod folder;
 mod gentle;
 mod hooks;
 mod init;

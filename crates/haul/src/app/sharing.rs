@@ -16,7 +16,7 @@ use store::{Address, Cancellation, Secret};
 use supervisor::mount::{self, Ours, Wanted};
 
 use super::{App, private, say};
-use crate::{config::Config, destination, failure::Failure, text};
+use crate::{config::Config, destination, failure::Failure, folder, text};
 
 /// Whom Supervisor logs in as.
 const USER: &str = "haul";
@@ -220,11 +220,11 @@ impl Work {
 
     fn shared(&self, config: &Config, name: &str) -> Result<Option<Shared>, Failure> {
         let destination = destination::resolve(config, name)?;
-        let network = self.app.network.clone().answering_within(Some(Duration::from_secs(30)));
-        let store = network.connect(&destination)?;
-        if !Shared::can_stream(&store) {
+        let network = &self.app.network;
+        let changed = Arc::clone(&self.changed);
+        let Some(connect) = folder::connect(&destination, network, move |line, is_bad| changed(line, is_bad))? else {
             return Ok(None);
-        }
+        };
         let directory: Option<PathBuf> = match &destination.address {
             Address::Local(directory) => Some(directory.clone()),
             _ => None,
@@ -237,8 +237,9 @@ impl Work {
         let remaker = Some(self.app.expected.of(name));
         let shared = Shared {
             name: name.to_owned(),
-            store,
+            connect,
             directory,
+            cache: Some(folder::cache(name)),
             bridge,
             context,
             memory: MEMORY,

@@ -1,27 +1,17 @@
 //! `haul share`: serves destinations as network folders.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use share::{Access, Connect, Event, Server, Shared};
-use store::{Address, Cancellation, Secret, Store};
+use share::{Access, Event, Server, Shared};
+use store::{Address, Cancellation, Secret};
 
 use crate::{
     args::ShareArgs,
     config::Config,
-    destination::{self, Destination, Network},
+    destination::{self, Network},
     failure::{DONE, FAILED, Failure},
-    output, text,
+    folder, output, text,
 };
-
-/// Whoever starts it waits so long for each destination.
-const FIRST_CONTACT: Duration = Duration::from_secs(9);
-/// A later attempt may take so long; nobody waits for it.
-const CONTACT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let listen: SocketAddr = args.listen.parse().map_err(|_| {
@@ -39,7 +29,7 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
         if args.destinations[..at].contains(name) {
             return Err(Failure::usage(format!("{name:?} is given twice")).hint("name each destination once"));
         }
-        folders.push(folder(name, memory, args.append_only, config, &network)?);
+        folders.push(shared(name, memory, args.append_only, config, &network)?);
     }
     let cannot = |error: std::io::Error| {
         Failure::new(FAILED, format!("can't listen on {listen}: {}", engine::plain_reason(&error)))
@@ -73,25 +63,21 @@ pub(crate) fn run(args: &ShareArgs, config: &Config, cancel: &Cancellation) -> R
     }
 }
 
-fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network: &Network) -> Result<Shared, Failure> {
+fn shared(name: &str, memory: usize, append_only: bool, config: &Config, network: &Network) -> Result<Shared, Failure> {
     let destination = destination::resolve(config, name)?;
     destination.require_whole()?;
     if config.destination(name).is_none() {
         return Err(Failure::usage(format!("{name:?} is not a destination of haul.toml"))
             .hint("add [destinations.NAME] with its address; `haul destination list` shows what there is"));
     }
-    // A mistake is told at once; a destination that is away may come back.
-    let first = match network.try_once(&destination, FIRST_CONTACT, false) {
-        Ok(store) => {
-            can_stream(&store)
-                .map_err(|why| Failure::usage(why).hint("share a directory, SFTP, S3 or another machine with Haul"))?;
-            Some(store)
-        }
-        Err(error) if error.is_transient() => {
-            output::notes("warning", std::iter::once(is_away(name, &error.to_string())));
-            None
-        }
-        Err(error) => return Err(error.into()),
+    let tell = |line: &str, is_bad: bool| {
+        output::notes(if is_bad { "warning" } else { "note" }, std::iter::once(line.to_owned()));
+    };
+    let Some(connect) = folder::connect(&destination, network, tell)? else {
+        return Err(Failure::usage(format!(
+            "{name} needs an archive's sizes before its first byte, so a backup can't be streamed there"
+        ))
+        .hint("share a directory, SFTP, S3 or another machine with Haul"));
     };
     let directory: Option<PathBuf> = match &destination.address {
         Address::Local(directory) => Some(directory.clone()),
@@ -101,9 +87,9 @@ fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network
     let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
     Ok(Shared {
         name: name.to_owned(),
-        connect: connecting(&destination, first, network),
+        connect,
         directory,
-        cache: Some(destination::state_directory().join("share").join(name)),
+        cache: Some(folder::cache(name)),
         bridge,
         context,
         memory,
@@ -111,41 +97,6 @@ fn folder(name: &str, memory: usize, append_only: bool, config: &Config, network
         remaker: None,
         on_event,
     })
-}
-
-fn connecting(destination: &Destination, first: Option<Arc<dyn Store>>, network: &Network) -> Connect {
-    let (destination, network, said) = (destination.clone(), network.clone(), Mutex::new(String::new()));
-    Arc::new(move || {
-        if let Some(store) = &first {
-            return Ok(Arc::clone(store));
-        }
-        let connected = network.try_once(&destination, CONTACT, false).map_err(|error| error.to_string());
-        let connected = connected.and_then(|store| can_stream(&store).map(|()| store));
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        match &connected {
-            Ok(_) => say(&format!("{} is back", destination.typed)),
-            Err(why) if *said != *why => {
-                say(&is_away(&destination.typed, why));
-                said.clone_from(why);
-            }
-            Err(_) => {}
-        }
-        connected
-    })
-}
-
-fn can_stream(store: &Arc<dyn Store>) -> Result<(), String> {
-    if Shared::can_stream(store) {
-        return Ok(());
-    }
-    Err(format!(
-        "{} needs an archive's sizes before its first byte, so a backup can't be streamed there",
-        store.label()
-    ))
-}
-
-fn is_away(name: &str, why: &str) -> String {
-    format!("{name} is away, and its folder shows what it last had: {}", text::sanitize(why))
 }
 
 /// Nobody may be reading any more; sharing continues.

@@ -1,0 +1,66 @@
+//! A destination as a network folder, which is there whether the destination answers now or later.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use share::{Connect, Shared};
+use store::{Store, StoreError};
+
+use crate::{
+    destination::{self, Destination, Network},
+    text,
+};
+
+/// Whoever starts it waits so long for a destination.
+const FIRST_CONTACT: Duration = Duration::from_secs(9);
+/// A later attempt may take so long; nobody waits for it.
+const CONTACT: Duration = Duration::from_secs(30);
+
+/// How a folder reaches its destination; `None`: nothing can be streamed there. A mistake fails at once; that the
+/// destination is away, or back, is only told: a line, and whether it is bad news.
+pub(crate) fn connect(
+    destination: &Destination,
+    network: &Network,
+    tell: impl Fn(&str, bool) + Send + Sync + 'static,
+) -> Result<Option<Connect>, StoreError> {
+    let name = destination.typed.clone();
+    let away =
+        move |why: &str| format!("{name} is away, and its folder shows what it last had: {}", text::sanitize(why));
+    let said = match network.try_once(destination, FIRST_CONTACT, false) {
+        Ok(store) if !Shared::can_stream(&store) => return Ok(None),
+        Ok(store) => return Ok(Some(Arc::new(move || Ok(Arc::clone(&store))))),
+        Err(error) if error.is_transient() => {
+            let why = error.to_string();
+            tell(&away(&why), true);
+            Mutex::new(why)
+        }
+        Err(error) => return Err(error),
+    };
+    let (destination, network) = (destination.clone(), network.clone());
+    Ok(Some(Arc::new(move || {
+        let connected = network.try_once(&destination, CONTACT, false).map_err(|error| error.to_string());
+        let connected = connected.and_then(streams);
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        match &connected {
+            Ok(_) => tell(&format!("{} is back", destination.typed), false),
+            Err(why) if *said != *why => {
+                tell(&away(why), true);
+                said.clone_from(why);
+            }
+            Err(_) => {}
+        }
+        connected
+    })))
+}
+
+fn streams(store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
+    if Shared::can_stream(&store) { Ok(store) } else { Err(format!("nothing can be streamed to {}", store.label())) }
+}
+
+/// Where a folder keeps what it remembers of its destination.
+pub(crate) fn cache(name: &str) -> PathBuf {
+    destination::state_directory().join("share").join(name)
+}
