@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     fs,
     io::{Read, Write},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -91,7 +92,17 @@ impl Made {
     }
 }
 
-fn make(mut pieces: Coming, level: Option<Level>, password: Option<SecureTar>, complaints: &[&str]) -> Made {
+fn make(pieces: Coming, level: Option<Level>, password: Option<SecureTar>, complaints: &[&str]) -> Made {
+    make_with(pieces, level, password, complaints, None)
+}
+
+fn make_with(
+    mut pieces: Coming,
+    level: Option<Level>,
+    password: Option<SecureTar>,
+    complaints: &[&str],
+    folder: Option<(String, PathBuf)>,
+) -> Made {
     let bench = Bench::new();
     let options = RemakeOptions {
         destinations: vec![Destination::Path(bench.path("out.tar"))],
@@ -100,6 +111,7 @@ fn make(mut pieces: Coming, level: Option<Level>, password: Option<SecureTar>, c
         password: password.map(|_| Password::new(PASSWORD)),
         securetar: password.unwrap_or(SecureTar::Auto),
         ha_version: "2026.3.0".parse().ok(),
+        folder,
         threads: None,
         config: None,
         now: Timestamp::UNIX_EPOCH,
@@ -219,6 +231,53 @@ fn what_is_not_there_is_missing_and_called_by_its_name() {
     for missing in made.missing() {
         assert!(verified.judgement.missing.iter().any(|known| known.contains(&missing)), "{:?}", verified.judgement);
     }
+}
+
+#[test]
+fn a_folder_that_its_writer_leaves_out_is_added() {
+    let local = tempfile::tempdir().unwrap();
+    let at = |name: &str| local.path().join(name);
+    let all = |description: &[u8], folder: &std::path::Path| {
+        let config = Inner::config().ended();
+        let pieces = coming(&[("homeassistant.tar", &config), (DESCRIPTION, description)], 5000);
+        make_with(pieces, None, Some(SecureTar::V2), &[], Some(("addons/local".to_owned(), folder.to_owned())))
+    };
+    let mut text: serde_json::Value = serde_json::from_slice(&description()).unwrap();
+    (text["addons"], text["folders"]) = (json!([]), json!([]));
+    let text = text.to_string().into_bytes();
+    // Nothing in it, or no such folder: nothing is added, and nothing is missing.
+    for folder in [local.path().to_owned(), at("none")] {
+        let made = all(&text, &folder);
+        assert_eq!((made.missing(), parts(&made.archive(), true).len()), (vec![], 1));
+    }
+    fs::create_dir(at("my_app")).unwrap();
+    fs::write(at("my_app/config.yaml"), "name: Mine\n").unwrap();
+    fs::write(at("my_app/large"), vec![3; 2 << 20]).unwrap();
+    std::os::unix::fs::symlink("large", at("my_app/link")).unwrap();
+    let made = all(&text, local.path());
+    assert_eq!(made.missing(), Vec::<String>::new());
+    let archive = made.archive();
+    let found = parts(&archive, true);
+    assert_eq!(found.iter().map(|(name, _)| &name[..]).collect::<Vec<_>>(), ["homeassistant", "addons_local"]);
+    let unpacked = tempfile::tempdir().unwrap();
+    let mut tar = Command::new("tar").arg("-xC").arg(unpacked.path()).stdin(Stdio::piped()).spawn().unwrap();
+    tar.stdin.take().unwrap().write_all(&found[1].1).unwrap();
+    assert!(tar.wait().unwrap().success());
+    assert_eq!(fs::read(unpacked.path().join("my_app/large")).unwrap(), vec![3; 2 << 20]);
+    assert_eq!(fs::read_link(unpacked.path().join("my_app/link")).unwrap(), PathBuf::from("large"));
+    assert_eq!(Archive::open(&archive[..]).unwrap().manifest().unwrap().folders(), ["addons/local"]);
+    let verified = made.bench.verify(&archive, Some(PASSWORD)).unwrap();
+    assert!(verified.is_good(), "{:?}", verified.findings);
+    // Where its writer has it, that counts.
+    let made = all(
+        &{
+            let mut text: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            text["folders"] = json!(["addons/local"]);
+            text.to_string().into_bytes()
+        },
+        local.path(),
+    );
+    assert_eq!(made.missing(), ["the folder addons/local"]);
 }
 
 #[test]

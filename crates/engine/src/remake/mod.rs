@@ -8,7 +8,9 @@
 //! |---|---|
 //! | `part` | one part as a reader: what its writer puts behind it is left out |
 //! | `look` | what a part's members say, while they pass |
+//! | `folder` | a folder that the other archive lacks |
 
+mod folder;
 mod look;
 mod part;
 
@@ -39,6 +41,7 @@ use store::{
 
 pub use self::part::{Piece, Pieces};
 use self::{
+    folder::FolderTar,
     look::{Look, Main},
     part::PartReader,
 };
@@ -77,6 +80,8 @@ pub struct RemakeOptions {
     pub securetar: SecureTar,
     /// Home Assistant's version, by which the encryption is chosen; `None`: one that every version reads.
     pub ha_version: Option<HaVersion>,
+    /// A folder that its writer leaves out, as in the description, and where it is: it is added.
+    pub folder: Option<(String, PathBuf)>,
     /// Threads to work with; `None` for one per core.
     pub threads: Option<NonZeroUsize>,
     /// The live configuration, if it can be read: it says of which instance the archive is, and where the history is.
@@ -134,7 +139,9 @@ pub fn remake(
     progress.enter(Phase::Running);
     progress.set_threads(threads.get());
     let mut output = Output::new(outbound, Arc::clone(progress));
-    let work = Work { layout, source: Source::of(options.config.as_deref()), pieces, complaints, progress, cancel };
+    let folder = options.folder.as_ref();
+    let work =
+        Work { layout, folder, source: Source::of(options.config.as_deref()), pieces, complaints, progress, cancel };
     let laid = match work.lay_out(&mut output) {
         Ok(laid) => laid,
         Err(broken) => {
@@ -155,6 +162,7 @@ pub fn remake(
 
 struct Work<'a> {
     layout: Layout,
+    folder: Option<&'a (String, PathBuf)>,
     source: Source,
     pieces: &'a mut dyn Pieces,
     complaints: &'a dyn Fn(&Manifest) -> Vec<String>,
@@ -235,7 +243,23 @@ impl Work<'_> {
             }
             taken.push(Taken { name: base.to_owned(), fault });
         }
-        let manifest = manifest.ok_or_else(|| Broken::Inside("it has no description".to_owned()))?;
+        let mut manifest = manifest.ok_or_else(|| Broken::Inside("it has no description".to_owned()))?;
+        let lacks = |(folder, path): &&(String, PathBuf)| {
+            !manifest.folders().contains(&folder.as_str()) && folder::has_content(path)
+        };
+        let mut faults = Vec::new();
+        if let Some((folder, path)) = self.folder.filter(lacks) {
+            let name = folder.replace('/', "_");
+            let suffix = if self.layout.compression.is_some() { ".tar.gz" } else { ".tar" };
+            let mut tar = FolderTar::new(path);
+            (outer, _) = self.layout.member(outer, &(name.clone() + suffix), &mut tar, self.progress, self.cancel)?;
+            faults = tar.finish();
+            taken.push(Taken { name, fault: None });
+            let mut folders: Vec<&str> = manifest.folders();
+            folders.push(folder);
+            let folders = serde_json::json!(folders);
+            manifest.set("folders", folders);
+        }
         self.layout.manifest = self.corrected(manifest);
         let mut judgement = match &mut main {
             Some((main, _)) => {
@@ -246,6 +270,9 @@ impl Work<'_> {
             None => Judgement::default(),
         };
         self.lose(&taken, &mut judgement);
+        for fault in faults {
+            judgement.lose(&fault, false);
+        }
         let json = self.layout.json(Some(&judgement));
         outer = outer.member(MANIFEST, &json)?;
         if let Some((Main { mut index, .. }, packed)) = main {

@@ -19,6 +19,9 @@ use crate::{
     failure::{FAILED, Failure, INTERRUPTED},
 };
 
+/// The folder of apps that are built here: Supervisor leaves it out since 2026.06.
+const LOCAL_APPS: &str = "addons/local";
+const LOCAL_APPS_HERE: &str = "/addons";
 /// Supervisor is asked so often what it is doing.
 const LOOK: Duration = Duration::from_secs(2);
 /// It says that it has ended, and nothing has come: perhaps it comes yet.
@@ -74,6 +77,7 @@ pub(crate) fn back_up(
             password,
             securetar: SecureTar::Auto,
             ha_version: info.homeassistant.as_deref().and_then(|version| version.parse().ok()),
+            folder: Some((LOCAL_APPS.to_owned(), LOCAL_APPS_HERE.into())),
             threads: if job.making.gentle { std::num::NonZeroUsize::new(1) } else { None },
             config: Some(job.source.clone()),
             now: now.timestamp(),
