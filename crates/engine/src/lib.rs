@@ -49,6 +49,7 @@ pub use backup::{
     away::ArchiveBuilder,
     backup,
     configuration::{Listening, listening},
+    free_space::ON_ONE_DISK,
     intent::{Identity, identity, instance_id},
     options::{BackupOptions, Compress},
     report::{ArchiveReport, BackupReport, Division, Rates},

@@ -68,7 +68,7 @@ const MIGRATIONS: &[&str] = &[
 
 /// Why the catalog can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("can't use {path}: {source}")]
+#[error("can't use {path}: {}", reason(source))]
 pub struct CatalogError {
     path: String,
     source: rusqlite::Error,
@@ -502,6 +502,23 @@ fn with(path: &Path, ending: &str) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+/// In the words of the system, without numbers of errors, as everywhere else.
+fn reason(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::ToSqlConversionFailure(source) => match source.downcast_ref() {
+            Some(error) => engine::plain_reason(error),
+            None => source.to_string(),
+        },
+        // The text of one that can't be opened repeats the path.
+        rusqlite::Error::SqliteFailure(failure, text)
+            if text.is_none() || failure.code == rusqlite::ErrorCode::CannotOpen =>
+        {
+            rusqlite::ffi::code_to_str(failure.extended_code).to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 fn is_damaged(error: &rusqlite::Error) -> bool {

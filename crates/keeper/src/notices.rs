@@ -102,7 +102,15 @@ impl Channel {
         }
         let over = told.problems.values().filter(|told| problems.iter().all(|problem| problem.key != told.key));
         due.notices.extend(over.cloned().map(Notice::Over));
-        let news = events.iter().rev().filter(|event| event.id > told.event && self.wants(event, now));
+        // A backup's end says what the problem says that begins with it.
+        let is_said = |event: &Event| {
+            let says = |problem: &Problem| problem.job == event.job && problem.message == event.message;
+            told.problems.values().any(says) || problems.iter().any(|problem| !is_told(problem) && says(problem))
+        };
+        let news = events
+            .iter()
+            .rev()
+            .filter(|event| event.id > told.event && self.wants(event, now) && !is_said(event));
         due.notices.extend(news.cloned().map(Notice::Happened));
         due
     }

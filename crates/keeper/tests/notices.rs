@@ -126,6 +126,27 @@ fn backups_and_everything_else_are_told_to_those_who_want_it() {
 }
 
 #[test]
+fn a_backup_that_is_incomplete_is_told_once() {
+    let channel = channel(Wanted::Backups);
+    let made = |id, second| Event { message: format!("made {id}"), ..event(id, "backup", "home", second) };
+    let wrong =
+        |id| Problem { message: format!("made {id}"), ..problem("incomplete:home", Level::Warning, Some("home"), 0) };
+    let mut known = Told::default();
+    let tell = |known: &mut Told, problems: &[Problem], events: &[Event], second| {
+        let due = channel.due(known, problems, events, at(second)).notices;
+        due.iter().for_each(|notice| known.note(notice));
+        told(&due)
+    };
+    assert_eq!(tell(&mut known, &[wrong(1)], &[made(1, 0)], 60), [""; 0]);
+    assert_eq!(tell(&mut known, &[wrong(1)], &[made(1, 0)], HOUR), ["begun incomplete:home"]);
+    assert_eq!(tell(&mut known, &[wrong(1)], &[made(1, 0)], 2 * HOUR), [""; 0]);
+    // The next one is no new problem.
+    let both = [made(2, 5 * HOUR), made(1, 0)];
+    assert_eq!(tell(&mut known, &[wrong(2)], &both, 6 * HOUR), ["happened 2"]);
+    assert_eq!(tell(&mut known, &[], &both, 7 * HOUR), ["over incomplete:home"]);
+}
+
+#[test]
 fn a_channel_of_some_jobs_hears_of_these_and_of_what_concerns_all() {
     let channel = Channel { jobs: vec!["home".to_owned()], ..channel(Wanted::Everything) };
     let wrong = [

@@ -11,6 +11,10 @@ const ONE_IN: u64 = 20;
 /// … not more than this.
 const MOST: u64 = 512_000_000;
 
+/// The warning of a backup that has no copy elsewhere.
+pub const ON_ONE_DISK: &str = "the backup is on the same file system as the config directory: if that disk fails, \
+                               both are lost; send a copy to another destination too";
+
 /// Whether the archive of this path is on the file system of the config directory.
 fn is_shared(root: &Path, archive: &Path) -> bool {
     let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
@@ -48,9 +52,5 @@ pub(crate) fn about_copies<'p>(root: &Path, copies: impl Iterator<Item = Option<
             return None;
         }
     }
-    any.then(|| {
-        "the backup is on the same file system as the config directory: if that disk fails, both are lost; send a copy \
-         to another destination too"
-            .to_owned()
-    })
+    any.then(|| ON_ONE_DISK.to_owned())
 }

@@ -205,7 +205,8 @@ impl Work {
                 Ok(Some(shared)) => match self.app.network.bridge.wait(self.folders.add(shared)) {
                     Ok(()) => drop(self.lock().served.insert(name.clone(), of.clone())),
                     Err(error) => {
-                        say(&format!("warning: {name}: can't be served to Home Assistant: {error}"));
+                        let why = engine::plain_reason(&error);
+                        say(&format!("warning: {name}: can't be served to Home Assistant: {why}"));
                         all = false;
                     }
                 },

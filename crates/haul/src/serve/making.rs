@@ -212,7 +212,9 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     let report = engine::backup(&options, network.as_ref(), &doing.started.progress, doing.cancel())?;
     // The end of it says the gravest only.
     let skipped = report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
-    for what in skipped.chain(report.warnings.iter().cloned()).take(MOST_DETAILS) {
+    // The page and `haul status` advise it as long as it is so, not each backup.
+    let warnings = || report.warnings.iter().filter(|warning| *warning != engine::ON_ONE_DISK).cloned();
+    for what in skipped.chain(warnings()).take(MOST_DETAILS) {
         output::log_detail(&format!("note: {}: {what}", job.name));
     }
     let copies = by_destination(rest, &report.copies, &goals.unreachable);
@@ -226,8 +228,7 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
         details: skipped,
     };
     let outcome = outcome(made, &goals.unreachable, copies, engine::instance_id(&job.source));
-    let warning = || report.warnings.first().cloned();
-    Ok(Outcome { hint: outcome.hint.or_else(warning), ..outcome })
+    Ok(Outcome { hint: outcome.hint.or_else(|| warnings().next()), ..outcome })
 }
 
 /// An archive that was made.

@@ -62,6 +62,10 @@ impl State {
                 self.problems.insert(problem.key.clone(), at);
                 let written = self.catalog.put_problem(&problem.key, at);
                 self.note_writing(written);
+                // The backup's end is an event, and says the same.
+                if problem.kind == "incomplete" {
+                    continue;
+                }
                 events.push(Event {
                     id: 0,
                     at,

@@ -81,6 +81,18 @@ fn a_disk_that_is_full_at_the_start_holds_up_no_backup_and_what_was_learned_is_k
 }
 
 #[test]
+fn a_disk_that_is_read_only_is_told_of_in_plain_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::at(directory.path().join("state")) else { return };
+    let made_read_only = Command::new("mount").args(["-o", "remount,ro"]).arg(&disk.0).status().unwrap();
+    assert!(made_read_only.success());
+    let world = on(&disk.catalog(), "2026-11-02T12:00:00Z".parse().unwrap());
+    let expected = format!("can't use {}: read-only file system", disk.catalog().display());
+    assert_eq!(world.status().problems[0].message, format!("Haul can't write down what it does: {expected}"));
+    assert_eq!(Catalog::open(&disk.catalog()).err().unwrap().to_string(), expected);
+}
+
+#[test]
 fn what_a_full_disk_holds_is_known_all_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::at(directory.path().join("state")) else { return };

@@ -28,7 +28,7 @@ use keeper::{
     schedule::Schedule,
     service::{Order, Service},
     settings::Settings,
-    status::{Failure, Status, TaskKind},
+    status::{Ending, Failure, Status, TaskKind},
     task::{Found, Location, Outcome, Task},
 };
 
@@ -120,6 +120,26 @@ fn a_failed_backup_is_tried_again_with_growing_pauses_and_what_can_not_pass_is_n
     assert!(!world.step().contains(&TaskKind::Backup), "it waits for its next moment");
     world.now = "2026-11-03T04:45:00Z".parse().unwrap();
     assert!(world.step().contains(&TaskKind::Backup));
+}
+
+#[test]
+fn an_incomplete_backup_is_one_event() {
+    let mut world = World::new(vec![job("home", "daily 04:45", &["nas"])]);
+    world.step();
+    world.end(TaskKind::Look, World::well);
+    for made in 1..=2 {
+        world.step();
+        world.end(TaskKind::Backup, |world, task| {
+            let message = format!("made {made}; incomplete");
+            Outcome { ending: Ending::Incomplete, message, ..world.well(task) }
+        });
+        world.settle();
+        let kinds: Vec<String> = world.service.events(None, 9).into_iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, vec!["backup"; made]);
+        let problem = world.status().problems.remove(0);
+        assert_eq!((problem.kind.as_str(), problem.message), ("incomplete", format!("made {made}; incomplete")));
+        world.now = world.status().jobs[0].next.unwrap();
+    }
 }
 
 #[test]

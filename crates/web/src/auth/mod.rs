@@ -102,7 +102,10 @@ impl Accounts {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {error}", path.display()))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Known::default(),
-            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            Err(error) => {
+                let why = engine::plain_reason(&error);
+                return Err(io::Error::new(error.kind(), format!("{}: {why}", path.display())));
+            }
         };
         let code = if known.password.is_none() { Some(new_code()?) } else { None };
         Ok(Self { path, known: Mutex::new(known), code: Mutex::new(code) })
@@ -232,7 +235,9 @@ impl Accounts {
         let written = serde_json::to_vec_pretty(&changed)
             .map_err(io::Error::other)
             .and_then(|text| peer::disk::replace_private(&self.path, &text));
-        written.map_err(|error| AccountError::Disk(format!("{} can't be written: {error}", self.path.display())))?;
+        written.map_err(|error| {
+            AccountError::Disk(format!("{} can't be written: {}", self.path.display(), engine::plain_reason(&error)))
+        })?;
         *known = changed;
         Ok(())
     }
