@@ -203,6 +203,7 @@ mod tests {
         let place = DestinationStatus {
             name: "a \"b\"\\".to_owned(),
             address: "/b".to_owned(),
+            options: BTreeMap::new(),
             level: Level::Ok,
             headline: String::new(),
             seen: Some(Timestamp::from_millisecond(1_795_000_000_500).unwrap()),

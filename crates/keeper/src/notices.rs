@@ -107,10 +107,8 @@ impl Channel {
             let says = |problem: &Problem| problem.job == event.job && problem.message == event.message;
             told.problems.values().any(says) || problems.iter().any(|problem| !is_told(problem) && says(problem))
         };
-        let news = events
-            .iter()
-            .rev()
-            .filter(|event| event.id > told.event && self.wants(event, now) && !is_said(event));
+        let news =
+            events.iter().rev().filter(|event| event.id > told.event && self.wants(event, now) && !is_said(event));
         due.notices.extend(news.cloned().map(Notice::Happened));
         due
     }

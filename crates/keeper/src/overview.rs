@@ -293,6 +293,7 @@ fn destination(facts: &Facts<'_>, name: &str, known: &DestinationFacts, problems
     DestinationStatus {
         name: name.to_owned(),
         address: known.address.clone(),
+        options: facts.settings.options.get(name).cloned().unwrap_or_default(),
         level: match (worst, known.listed) {
             (Some(problem), _) => problem.level,
             (None, None) => Level::Unknown,
@@ -526,7 +527,7 @@ impl Problems<'_> {
                 words::count(waiting, "backup", "backups")
             );
             let hint =
-                "look at them on the page, and agree there if that is right; `most_removals` of the job says how \
+                "look at them on the page, and agree there if that is right; `most_removals` in haul.toml says how \
                         many may go unasked"
                     .to_owned();
             self.add(("removals-wait", Level::Warning), of, "", (message, Some(hint)));

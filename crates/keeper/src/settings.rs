@@ -37,6 +37,8 @@ pub struct Settings {
     pub destinations: BTreeMap<String, String>,
     /// What else tells each of them from other places than its address, such as the endpoint of a bucket.
     pub identities: BTreeMap<String, String>,
+    /// What else the file says of how each of them is reached; of secrets only the files.
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// Where each of them really is, as far as that is known: two names may lead to one directory.
     pub places: BTreeMap<String, String>,
     /// Directories that have not answered where they are.

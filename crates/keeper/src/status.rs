@@ -2,6 +2,8 @@
 //!
 //! Sizes are in bytes, stretches of time in seconds, moments in UTC.
 
+use std::collections::BTreeMap;
+
 use engine::{SharedStr, inventory::Item};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -230,6 +232,9 @@ pub struct DestinationStatus {
     pub name: String,
     /// Its address, without secrets.
     pub address: String,
+    /// What else `haul.toml` says of how it is reached, such as an endpoint; of secrets only the files.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// How it is.
     pub level: Level,
     /// One sentence about it.

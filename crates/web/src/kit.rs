@@ -8,6 +8,7 @@ use std::{
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use keeper::status::DestinationStatus;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -65,7 +66,24 @@ pub(crate) async fn allow(shared: &Arc<Shared>, asked: &Asked, password: Zeroizi
 struct Kit {
     jobs: Vec<JobKeys>,
     date: String,
-    locations: Vec<(String, String)>,
+    locations: Vec<DestinationStatus>,
+    /// What to write into `haul.toml` first.
+    lines: Vec<String>,
+}
+
+/// What a new `haul.toml` has to say of a location that its address alone does not lead to.
+pub(crate) fn lines(location: &DestinationStatus) -> Option<String> {
+    if location.options.is_empty() {
+        return None;
+    }
+    let is_bare = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    // Its escapes are those of TOML.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let name = if is_bare(&location.name) { location.name.clone() } else { quoted(&location.name) };
+    let url = ("url", location.address.as_str());
+    let options = location.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let said = std::iter::once(url).chain(options).map(|(key, value)| format!("\n{key} = {}", quoted(value)));
+    Some(format!("[destinations.{name}]{}", said.collect::<String>()))
 }
 
 /// The kit as a file.
@@ -78,8 +96,8 @@ pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Resp
     let (keys, status) = shared.ask(move |backend| (backend.keys(&to), backend.status())).await?;
     let clock = shared.clock();
     let date = clock.full(&clock.now);
-    let locations = status.destinations.into_iter().map(|location| (location.name, location.address)).collect();
-    let text = Kit { jobs: keys?, date, locations };
+    let lines = status.destinations.iter().filter_map(lines).collect();
+    let text = Kit { jobs: keys?, date, locations: status.destinations, lines };
     let text = text.render().map_err(|error| Refusal::broken(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

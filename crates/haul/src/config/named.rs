@@ -1,6 +1,6 @@
 //! What the file says of a destination.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use store::{Address, Limit, Options};
 
@@ -24,6 +24,11 @@ impl Named {
         let said =
             self.options.keys().filter(says_where).filter_map(|key| Some(format!("{key}={}", self.options.get(key)?)));
         said.collect::<Vec<_>>().join(" ")
+    }
+
+    /// How it is reached, for whoever writes it into another file. No option holds a secret, only the name of its file.
+    pub(crate) fn said(&self) -> BTreeMap<String, String> {
+        self.options.keys().filter_map(|key| Some((key.to_owned(), self.options.get(key)?.to_owned()))).collect()
     }
 
     /// Whether another one is clearly the same place. Asks no file system: a share may not answer.

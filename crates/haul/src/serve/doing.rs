@@ -61,13 +61,13 @@ impl Doing<'_> {
 
     pub(super) fn job(&self, name: &str) -> Result<&Job, Failure> {
         let found = self.force.config.jobs().iter().find(|job| job.name == name);
-        found.ok_or_else(|| Failure::usage(format!("there is no job {name:?} any more")))
+        found.ok_or_else(|| Failure::usage(format!("there is no automatic backup {name:?} any more")))
     }
 
     /// A destination of the configuration, with what the job says of it.
     pub(super) fn destination(&self, job: Option<&str>, name: &str) -> Result<Destination, Failure> {
         if self.force.config.destination(name).is_none() {
-            return Err(Failure::usage(format!("there is no destination {name:?} any more")));
+            return Err(Failure::usage(format!("there is no location {name:?} any more")));
         }
         let mut destination = destination::resolve(&self.force.config, name)?;
         let target = job.and_then(|job| self.job(job).ok()?.target(name));

@@ -62,7 +62,10 @@ pub(super) fn with_hooks<T>(
         before: job.hooks.before.as_deref(),
         after: job.hooks.after.as_deref(),
         time_limit: Some(job.hooks.time_limit),
-        before_called: ("the command before the backup", "no backup was made; correct `before` of the job"),
+        before_called: (
+            "the command before the backup",
+            "no backup was made; correct `before` of the automatic backup",
+        ),
         after_called: ("the command after the backup", "what was stopped may still be stopped"),
         is_shown: false,
     };
@@ -156,7 +159,7 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
     let begun = std::time::Instant::now();
     let (app, reached) = app.ok_or_else(|| {
         Failure::new(FAILED, "only the app on Home Assistant OS can back up apps and folders")
-            .hint("remove `everything = true` from the job, or run Haul as an app")
+            .hint("remove `everything = true` from it in haul.toml, or run Haul as an app")
     })?;
     let Way { password, mut goals, mut rest } = Way::find(doing, job, to)?;
     // Sizes are known last: a destination that needs them first gets a copy afterwards.
@@ -168,7 +171,7 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
         }
     }
     let Some(folder) = rest.iter().map(|(name, _)| name).find(|name| reached.serves(name)).cloned() else {
-        let why = "no destination of the job takes an archive whose sizes are known last";
+        let why = "no location of this automatic backup takes an archive whose sizes are known last";
         return Err(Failure::new(FAILED, why)
             .hint("add one: a directory, SFTP, S3 or another machine with Haul; the others get copies of it"));
     };

@@ -95,6 +95,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
     let identities = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.identity()))).collect();
+    let options = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.said()))).collect();
     let places: BTreeMap<String, String> =
         targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)?))).collect();
     let unanswered = targets().filter(|name| !places.contains_key(*name)).cloned().collect();
@@ -120,6 +121,7 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
         configuration: Some(ConfigurationStatus { path, problem: None }),
         instances,
         identities,
+        options,
         places,
         unanswered,
         sources,

@@ -102,7 +102,7 @@ fn a_signal_ends_it_and_nothing_is_left() {
 fn a_job_is_rehearsed_with_and_without_the_service_and_the_result_is_known() {
     let home = Home::new(TWO);
     let (code, said) = home.haul(&["rehearse", "home"]);
-    assert!(code == 1 && said.contains("no destination of \"home\" has a whole backup"), "{said}");
+    assert!(code == 1 && said.contains("no location of \"home\" has a whole backup"), "{said}");
     assert_eq!(home.haul(&["run", "home"]).0, 0);
     let (code, said) = home.haul(&["rehearse", "home"]);
     assert!(code == 0 && said.contains("Proved"), "{said}");

@@ -155,12 +155,12 @@ impl State {
             return None;
         }
         if let Some(job) = task.job().filter(|name| self.settings.jobs.iter().all(|job| job.name != **name)) {
-            return Some(format!("there is no job {job:?} any more"));
+            return Some(format!("there is no automatic backup {job:?} any more"));
         }
         task.archive()?;
         let destination = task.destination()?;
         if !self.settings.destinations.contains_key(destination) {
-            return Some(format!("there is no destination {destination:?} any more"));
+            return Some(format!("there is no location {destination:?} any more"));
         }
         let is_there = |(address, identity): &(String, String)| {
             self.settings.identity(destination) == Some((address.as_str(), identity.as_str()))

@@ -108,7 +108,7 @@ impl State {
             Order::Rehearse { job, copy } => {
                 let known = self.job(&job)?;
                 let Some(copy) = copy.or_else(|| decide::newest_whole(&self.known, known, now)) else {
-                    return no(format!("no destination of {job:?} has a whole backup"), "make a backup first");
+                    return no(format!("no location of {job:?} has a whole backup"), "make a backup first");
                 };
                 self.copy(&copy)?;
                 Task::Rehearse { job, copy }
@@ -187,7 +187,7 @@ impl State {
             }
             Order::AgreeToRemovals { destination } => {
                 let Some(facts) = self.known.destinations.get_mut(&destination) else {
-                    return no(format!("there is no destination {destination:?}"), "`haul status` lists them");
+                    return no(format!("there is no location {destination:?}"), "`haul status` lists them");
                 };
                 let removals = self.plans.values().filter_map(|plan| plan.removals.get(&destination));
                 facts.agreed =
@@ -228,8 +228,8 @@ impl State {
 
     fn job(&self, name: &str) -> Result<&Job, Failure> {
         self.settings.jobs.iter().find(|known| known.name == name).ok_or_else(|| Failure {
-            message: format!("there is no job {name:?}"),
-            hint: Some("`haul jobs` lists the jobs".to_owned()),
+            message: format!("there is no automatic backup {name:?}"),
+            hint: Some("`haul jobs` lists them".to_owned()),
             passes: false,
         })
     }

@@ -202,7 +202,7 @@ impl fmt::Display for Blocked {
             }
             Why::NameTaken => write!(f, "{destination} has a file {name} that can't be read as an archive"),
             Why::NothingSound => write!(f, "{name} on {destination} is damaged, and no other copy of it is sound"),
-            Why::Pinned => write!(f, "{name} on {destination} is damaged, and pinned"),
+            Why::Pinned => write!(f, "{name} on {destination} is damaged, and protected from removal"),
             Why::SourcesAway(places) => write!(f, "{name} is only on {}, which can't be reached", places.join(", ")),
             Why::DamagedAgain => write!(f, "{name} on {destination} is damaged again after it was sent anew"),
         }
@@ -216,7 +216,7 @@ impl Why {
             Self::NoSpace { .. } => "make space there, or keep fewer backups there",
             Self::NameTaken => "look at that file, and rename or remove it",
             Self::NothingSound => "run \"haul repair\" on it, or remove it",
-            Self::Pinned => "unpin it to have it replaced",
+            Self::Pinned => "release it to have it replaced",
             Self::SourcesAway(_) => "it is sent as soon as one of them is back",
             Self::DamagedAgain => "run \"haul destination check\": the storage may be failing",
         }

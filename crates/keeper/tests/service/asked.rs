@@ -197,9 +197,12 @@ fn what_can_not_be_done_any_more_is_forgotten_and_said() {
     let mut world = place.again(world);
     world.settle();
     let said = events(&world, "pin");
-    assert!(said[0].ends_with("there is no destination \"usb\" any more"), "{said:?}");
+    assert!(said[0].ends_with("there is no location \"usb\" any more"), "{said:?}");
     let said = events(&world, "backup");
-    assert_eq!(said[0], "the backup of other that was asked for was not made: there is no job \"other\" any more");
+    assert_eq!(
+        said[0],
+        "the backup of other that was asked for was not made: there is no automatic backup \"other\" any more"
+    );
 }
 
 #[test]

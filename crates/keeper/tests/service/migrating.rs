@@ -97,7 +97,7 @@ fn one_at_a_time_moves_there_and_none_while_it_is_read_or_replaced() {
     let said = refused(&world, Order::Restore(replacing));
     assert_eq!(said, "an installation is being moved, which reads what a restore replaces");
     let unknown = Migrate { job: "none".to_owned(), ..to(NEW) };
-    assert_eq!(refused(&world, Order::Migrate(unknown)), "there is no job \"none\"");
+    assert_eq!(refused(&world, Order::Migrate(unknown)), "there is no automatic backup \"none\"");
     assert_eq!(world.step(), [TaskKind::Migrate]);
     // A backup that is due waits for it.
     world.service.order(Order::BackUp { job: "home".to_owned() }, world.now).unwrap();

@@ -9,7 +9,7 @@ use super::{
     archive::{best, quoted},
     show, view,
 };
-use crate::{shared::Asked, text::Clock};
+use crate::{kit, shared::Asked, text::Clock};
 
 #[derive(Template)]
 #[template(path = "recovery.html")]
@@ -24,14 +24,17 @@ struct Recovery {
 struct Known {
     job: JobStatus,
     newest: Option<ArchiveStatus>,
-    /// The address of its best copy: names of locations are lost with `haul.toml`.
+    /// Its best copy by address, since names are lost with `haul.toml`; by name where that has to say more.
     address: Option<String>,
+    /// What to write into `haul.toml` before that.
+    lines: Option<String>,
 }
 
 impl Known {
     fn command(&self) -> Option<String> {
         let address = self.address.as_ref()?;
-        Some(format!("haul restore {} --into {} --replace", quoted(address), quoted(&self.job.source)))
+        let config = if self.lines.is_some() { "--config haul.toml " } else { "" };
+        Some(format!("haul {config}restore {} --into {} --replace", quoted(address), quoted(&self.job.source)))
     }
 }
 
@@ -43,11 +46,14 @@ pub(super) async fn recovery(State(shared): Service, asked: Asked) -> Answer {
     let address = |newest: &ArchiveStatus| {
         let copy = best(newest)?;
         let place = status.destinations.iter().find(|place| copy.destination == place.name)?;
-        Some(format!("{}/{}", place.address.trim_end_matches('/'), copy.name))
+        let lines = kit::lines(place);
+        let location = if lines.is_some() { &place.name } else { place.address.trim_end_matches('/') };
+        Some((format!("{location}/{}", copy.name), lines))
     };
     let known = |job: JobStatus| {
         let newest = newest(&job);
-        Known { address: newest.as_ref().and_then(address), newest, job }
+        let (address, lines) = newest.as_ref().and_then(address).unzip();
+        Known { address, lines: lines.flatten(), newest, job }
     };
     let jobs = status.jobs.iter().cloned().map(known).collect();
     let frame = Frame::new(&asked, "Recovery", "recovery");

@@ -1,5 +1,7 @@
 //! States of a service that are worth looking at.
 
+use std::collections::BTreeMap;
+
 use engine::inventory::{Called, Item};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use keeper::status::{
@@ -106,6 +108,7 @@ fn destination(name: &str, address: &str, free: Option<u64>) -> DestinationStatu
     DestinationStatus {
         name: name.to_owned(),
         address: address.to_owned(),
+        options: BTreeMap::new(),
         level: Level::Ok,
         headline: "14 backups".to_owned(),
         seen: Some(hours_ago(1)),

@@ -483,6 +483,25 @@ async fn the_emergency_kit_comes_again_for_the_password_alone() {
 }
 
 #[tokio::test]
+async fn the_emergency_kit_says_what_to_write_into_a_new_configuration() {
+    let mut state = State::good();
+    state.status.destinations[1].options = [("endpoint".to_owned(), "https://s3.example.net".to_owned())].into();
+    let site = Site::new(state);
+    let cookie = site.log_in().await;
+    let page = site.send(request("GET", "/settings", &[("cookie", &cookie)], ""), Trust::LogIn).await;
+    let inside = [("cookie", cookie.as_str()), ("content-type", FORM)];
+    let form = format!("csrf={}&owner={PASSWORD}", page.hidden("csrf")).replace(' ', "+");
+    let got = site.send(request("POST", "/settings/kit", &inside, &form), Trust::LogIn).await.text;
+    let place = &site.service.state.lock().unwrap().status.destinations[1];
+    let lines = format!(
+        "\n        [destinations.{}]\n        url = \"{}\"\n        endpoint = \"https://s3.example.net\"\n\n 3. ",
+        place.name, place.address
+    );
+    assert!(got.contains(&lines) && !got.contains("[destinations.nas]"), "{got}");
+    assert!(got.contains("haul --config haul.toml restore LOCATION/BACKUP.tar"), "{got}");
+}
+
+#[tokio::test]
 async fn a_sign_in_is_on_every_form_until_it_is_cancelled() {
     let site = Site::new(State::good());
     assert!(!site.get("/setup").await.text.contains("ABCD-EFGH"));

@@ -105,6 +105,21 @@ async fn what_is_printed_says_whole_dates_and_addresses() {
 }
 
 #[tokio::test]
+async fn what_a_location_needs_beside_its_address_is_printed_too() {
+    let mut state = State::good();
+    for place in &mut state.status.destinations {
+        let said = [("endpoint", "https://s3.example.net"), ("secret_access_key_file", "/etc/haul/a \"b\"")];
+        place.options = said.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    }
+    let site = Site::new(state);
+    let got = site.get("/recovery").await.text;
+    let lines = "[destinations.nas]\nurl = &quot;sftp://backup@nas.local/backups/ha&quot;\n\
+                 endpoint = &quot;https://s3.example.net&quot;\n\
+                 secret_access_key_file = &quot;/etc/haul/a \\&quot;b\\&quot;&quot;<";
+    assert!(got.contains(lines) && got.contains("haul --config haul.toml restore nas/"), "{got}");
+}
+
+#[tokio::test]
 async fn one_advice_stands_there_once() {
     let mut state = State::good();
     let mut other = state.status.jobs[0].clone();

@@ -1,5 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::Path,
+};
 
 use keeper::status::{ConfigurationStatus, Ending, Failure, Level, Proof, RunStatus};
 
@@ -50,6 +55,7 @@ fn place(name: &str) -> DestinationStatus {
     DestinationStatus {
         name: name.to_owned(),
         address: format!("/{name}"),
+        options: BTreeMap::new(),
         level: Level::Ok,
         headline: String::new(),
         seen: None,
