@@ -134,7 +134,9 @@ fn a_backup_that_is_incomplete_is_told_once() {
     let mut known = Told::default();
     let tell = |known: &mut Told, problems: &[Problem], events: &[Event], second| {
         let due = channel.due(known, problems, events, at(second)).notices;
-        due.iter().for_each(|notice| known.note(notice));
+        for notice in &due {
+            known.note(notice);
+        }
         told(&due)
     };
     assert_eq!(tell(&mut known, &[wrong(1)], &[made(1, 0)], 60), [""; 0]);
