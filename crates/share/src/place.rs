@@ -240,7 +240,9 @@ impl Place {
         range: Range<u64>,
         look: bool,
     ) -> SmbResult<Bytes> {
-        if let Some(kept) = self.kept.clone() {
+        // What is in a directory of this machine is at hand.
+        let kept = self.kept.clone().filter(|_| self.shared.directory.is_none());
+        if let Some(kept) = kept.clone() {
             let (archive, offset) = (Arc::clone(archive), range.start);
             let found = tokio::task::spawn_blocking(move || kept.read(&archive, offset)).await.ok().flatten();
             if let Some(bytes) = found {
@@ -253,7 +255,7 @@ impl Place {
                 async move { store.read(&archive.name, range).await }
             })
             .await?;
-        if let Some(kept) = self.kept.clone().filter(|kept| look && kept.has_room(archive, &range)) {
+        if let Some(kept) = kept.filter(|kept| look && kept.has_room(archive, &range)) {
             let (archive, bytes) = (Arc::clone(archive), bytes.clone());
             let _ = tokio::task::spawn_blocking(move || kept.add(&archive, range.start, &bytes)).await;
         }

@@ -52,6 +52,7 @@ pub(crate) struct Upload {
     failed: Mutex<Option<String>>,
     length: AtomicU64,
     open: AtomicUsize,
+    openings: AtomicUsize,
     finishing: AtomicBool,
 }
 
@@ -105,6 +106,7 @@ impl Upload {
             failed: Mutex::default(),
             length: 0.into(),
             open: 0.into(),
+            openings: 0.into(),
             finishing: false.into(),
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
@@ -190,6 +192,12 @@ impl Upload {
     /// One more handle leads here.
     pub(crate) fn opened(&self) {
         self.open.fetch_add(1, Ordering::AcqRel);
+        self.openings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many there were so far.
+    pub(crate) fn openings(&self) -> usize {
+        self.openings.load(Ordering::Acquire)
     }
 
     /// A handle is closed: whether it was the last.

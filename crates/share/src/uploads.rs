@@ -73,12 +73,13 @@ impl Uploads {
             return true;
         }
         let uploads = self.clone();
-        // A client whose connection broke opens it again.
+        // A client whose connection broke opens it again; one that breaks twice has as much time again.
+        let openings = upload.openings();
         tokio::spawn(async move {
             if upload.failure().is_none() && upload.outcome().is_none() {
                 tokio::time::sleep(RECONNECT).await;
             }
-            if upload.is_left() {
+            if upload.is_left() && upload.openings() == openings {
                 let why = upload.lacks().await;
                 uploads.give_up(&name, &upload, &why).await;
             }
