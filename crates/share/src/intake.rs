@@ -14,6 +14,8 @@ use engine::remake::Piece;
 
 use crate::outline::{Found, NotABackup, Outline, Seen};
 
+/// What a write costs in memory beside its bytes.
+const EACH: usize = 128;
 /// Bytes that may wait for earlier ones.
 const EARLY: usize = 16 << 20;
 /// Bytes that are remembered to recognize those that come again.
@@ -84,7 +86,7 @@ impl Intake {
         self.append(bytes, steps)?;
         while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() <= self.outline.position()) {
             let (offset, mut bytes) = entry.remove_entry();
-            self.waiting -= bytes.len();
+            self.waiting -= bytes.len() + EACH;
             let known = bytes.split_to(((self.length() - offset).min(bytes.len() as u64)) as usize);
             self.again(offset, &known, steps)?;
             self.append(bytes, steps)?;
@@ -107,14 +109,17 @@ impl Intake {
     }
 
     fn park(&mut self, offset: u64, bytes: Bytes) -> Result<(), Refused> {
-        if self.waiting + bytes.len() > EARLY {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.waiting + bytes.len() + EACH > EARLY {
             return Err(Refused::Gap(self.length()));
         }
         let longer = self.early.get(&offset).is_none_or(|other| other.len() < bytes.len());
         if longer {
-            self.waiting += bytes.len();
+            self.waiting += bytes.len() + EACH;
             if let Some(other) = self.early.insert(offset, bytes) {
-                self.waiting -= other.len();
+                self.waiting -= other.len() + EACH;
             }
         }
         Ok(())
@@ -126,12 +131,12 @@ impl Intake {
         }
         let (offset, mut found) = (self.length(), Found::default());
         self.outline.append(&bytes, &mut found)?;
-        self.remembered += bytes.len();
+        self.remembered += bytes.len() + EACH;
         self.recent.push_back((offset, bytes.clone()));
         while self.remembered > RECENT
             && let Some((_, old)) = self.recent.pop_front()
         {
-            self.remembered -= old.len();
+            self.remembered -= old.len() + EACH;
         }
         pass_on(found, &bytes, steps);
         steps.push(Step::Append(bytes));

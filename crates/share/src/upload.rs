@@ -110,14 +110,17 @@ impl Upload {
             finishing: false.into(),
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
-        thread::spawn(move || {
+        let sending = move || {
             let outcome = send(&shared, store, &name, &mut steps, &queue);
             // Nobody waits any more for what is still on its way here.
             drop(steps);
             queue.bytes.store(0, Ordering::Release);
             queue.room.notify_waiters();
             let _ = tell.send(Some(outcome));
-        });
+        };
+        if let Err(error) = thread::Builder::new().name("haul-share".to_owned()).spawn(sending) {
+            upload.fail(format!("can't start a thread: {}", engine::plain_reason(&error)));
+        }
         upload
     }
 

@@ -2,7 +2,7 @@
 //! anew.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
 };
 
@@ -31,7 +31,18 @@ pub(super) struct Order {
 
 /// All that are.
 #[derive(Default)]
-pub(super) struct Expected(Mutex<BTreeMap<(String, String), Waiting>>);
+pub(super) struct Expected(Mutex<Orders>);
+
+/// By folder and name.
+type Key = (String, String);
+
+#[derive(Default)]
+struct Orders {
+    waiting: BTreeMap<Key, Waiting>,
+    /// Everything that was ever ordered: what comes after its order was given up is not to stay as it comes, which is
+    /// not encrypted.
+    known: BTreeSet<Key>,
+}
 
 struct Waiting {
     order: Order,
@@ -41,18 +52,25 @@ struct Waiting {
 /// Takes the order back when nobody waits for it any more.
 pub(super) struct Promise {
     expected: Arc<Expected>,
-    key: (String, String),
+    key: Key,
     pub(super) done: mpsc::Receiver<Result<Remade, Failure>>,
+}
+
+impl Promise {
+    /// Whether it has begun to come: then its end is told.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.expected.lock().waiting.contains_key(&self.key)
+    }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.expected.lock().remove(&self.key);
+        self.expected.lock().waiting.remove(&self.key);
     }
 }
 
 impl Expected {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, Orders> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,7 +78,10 @@ impl Expected {
     pub(super) fn order(self: &Arc<Self>, folder: &str, name: &str, order: Order) -> Promise {
         let (done, outcome) = mpsc::channel();
         let key = (folder.to_owned(), name.to_owned());
-        self.lock().insert(key.clone(), Waiting { order, done });
+        let mut orders = self.lock();
+        orders.known.insert(key.clone());
+        orders.waiting.insert(key.clone(), Waiting { order, done });
+        drop(orders);
         Promise { expected: Arc::clone(self), key, done: outcome }
     }
 
@@ -77,11 +98,11 @@ struct Folder {
 
 impl Remaker for Folder {
     fn takes(&self, name: &str) -> bool {
-        self.expected.lock().contains_key(&(self.name.clone(), name.to_owned()))
+        self.expected.lock().known.contains(&(self.name.clone(), name.to_owned()))
     }
 
     fn remake(&self, name: &str, pieces: &mut dyn Pieces) -> Result<u64, String> {
-        let waiting = self.expected.lock().remove(&(self.name.clone(), name.to_owned()));
+        let waiting = self.expected.lock().waiting.remove(&(self.name.clone(), name.to_owned()));
         let Some(Waiting { order, done }) = waiting else {
             return Err("nobody waits for it any more".to_owned());
         };

@@ -190,7 +190,7 @@ impl Work {
     fn serve(&self, config: &Config) -> bool {
         let wanted: BTreeMap<String, String> = config
             .destinations()
-            .map(|(name, named)| (name.to_owned(), format!("{} {}", named.address.plain(), named.identity())))
+            .map(|(name, named)| (name.to_owned(), format!("{} {:?}", named.address.plain(), named.said())))
             .collect();
         let served = self.lock().served.clone();
         let mut all = true;

@@ -110,7 +110,8 @@ pub(crate) fn back_up(
         match bridge.wait(app.supervisor.job(&begun.job)) {
             Ok(job) => {
                 heard = Instant::now();
-                if job.is_done() {
+                // What has begun to come may still be on its way to a slow destination.
+                if job.is_done() && !promise.has_begun() {
                     let since = *ended.get_or_insert_with(Instant::now);
                     if let Some(words) = complaints_of_failure(&job) {
                         return Err(Failure::new(FAILED, format!("Supervisor could not make the backup: {words}"))

@@ -205,6 +205,38 @@ pub(crate) fn writes_half(supervisor: &Supervisor, python: &str, home: &Home) {
     supervisor.change(|world| world.writing = Some(Arc::new(writing)));
 }
 
+/// It says that it has ended while the last bytes are still on their way, until it was asked for that twice.
+pub(crate) fn writes_on(supervisor: &Arc<Supervisor>, python: &str, home: &Home) {
+    let made = made(python, home, |_| {});
+    let pipe = home.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let asked = Arc::downgrade(supervisor);
+    let writing = move |order: &Order| {
+        let bytes = fs::read(made(order).path()).unwrap();
+        let (mount, name, from) = (order.mount.clone().unwrap(), order.filename.clone(), pipe.clone());
+        let sending = std::thread::spawn(move || put(&mount, &from, &name));
+        let mut into = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        into.write_all(first).unwrap();
+        let (rest, asked) = (rest.to_vec(), asked.clone());
+        std::thread::spawn(move || {
+            let count = || {
+                let asked = asked.upgrade().map(|supervisor| supervisor.asked()).unwrap_or_default();
+                asked.iter().filter(|asked| asked.method == "GET" && asked.path.starts_with("/jobs/")).count()
+            };
+            let before = count();
+            while count() < before + 2 {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            into.write_all(&rest).unwrap();
+            drop(into);
+            sending.join().unwrap()
+        });
+        Ok(bytes.len() as u64)
+    };
+    supervisor.change(|world| world.writing = Some(Arc::new(writing)));
+}
+
 /// A backup as it was ordered.
 fn made(
     python: &str,

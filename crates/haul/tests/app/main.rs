@@ -4,12 +4,15 @@
 
 mod home;
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use home::{Home, archives, python, verdict};
 use serde_json::{Value, json};
 use testkit::{
-    supervisor::{Supervisor, World},
+    supervisor::{Order, Supervisor, World},
     wait,
 };
 
@@ -107,12 +110,28 @@ fn what_supervisor_loses_is_named_in_its_own_words() {
 }
 
 #[test]
+fn a_backup_that_is_still_on_its_way_when_supervisor_has_ended_is_waited_for() {
+    let Some(python) = python() else { return };
+    let mut world = World::default();
+    world.unsavable.insert("core_ssh", "Pre-backup command failed with exit code 1");
+    let supervisor = Arc::new(Supervisor::start(world));
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes_on(&supervisor, &python, &home);
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("Pre-backup command failed with exit code 1"), "{said}");
+    assert_eq!(archives(&home.path("nas")).len(), 1);
+}
+
+#[test]
 fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     let Some(python) = python() else { return };
     let supervisor = Supervisor::start(World::default());
     let home = Home::new(&format!("{ONE}{JOB}"));
-    let app = home.start(&supervisor);
-    app.mount(&supervisor, "haul_nas");
+    let mut app = home.start(&supervisor);
+    let mount = app.mount(&supervisor, "haul_nas");
 
     // Nothing is written at all.
     supervisor.change(|world| world.writing = Some(Arc::new(|_| Err("Can't write: disk is on fire".to_owned()))));
@@ -124,6 +143,22 @@ fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code != Some(0) && said.contains("No space left on device"), "{said}");
     wait::until("nothing is left", || fs::read_dir(home.path("nas")).unwrap().next().is_none());
+
+    // It comes when nobody waits for it any more: not encrypted, so it does not stay.
+    let name = Arc::new(Mutex::new(None));
+    let ordered = Arc::clone(&name);
+    let refusing = move |order: &Order| {
+        *ordered.lock().unwrap() = Some(order.filename.clone());
+        Err("Interrupted".to_owned())
+    };
+    supervisor.change(|world| world.writing = Some(Arc::new(refusing)));
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("Interrupted"), "{said}");
+    home::write(&python, &home.path("late.tar"), &home.path("config"), &home::spec("Late", json!({})));
+    let late = name.lock().unwrap().take().unwrap();
+    home::put(&mount, &home.path("late.tar"), &late);
+    app.says(&format!("could not write {late}: nobody waits for it any more"));
+    assert!(fs::read_dir(home.path("nas")).unwrap().next().is_none());
 
     // Another backup is under way.
     supervisor.change(|world| world.state = "freeze");
