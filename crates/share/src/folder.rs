@@ -180,3 +180,159 @@ impl ShareBackend for Folder {
         Ok(volume)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path, sync::Mutex};
+
+    use habackup::tar::{Header, Kind, encode};
+    use store::{Address, Bridge, Cancellation, Context, Options, Tuning};
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// A folder of a directory, and what it says.
+    fn folder(home: &Path, bridge: &Bridge) -> (Folder, Arc<Mutex<Vec<Event>>>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = home.join("nas");
+        fs::create_dir(&directory).unwrap();
+        let context = Context::new(Tuning::default(), home.join("state"), Cancellation::default()).unwrap();
+        let said: Arc<Mutex<Vec<Event>>> = Arc::default();
+        let (hears, connects) = (Arc::clone(&said), (bridge.clone(), context.clone(), directory.clone()));
+        let shared = Shared {
+            name: "nas".to_owned(),
+            connect: Arc::new(move || {
+                let (bridge, context, directory) = &connects;
+                let (address, options) = (Address::Local(directory.clone()), Options::new(BTreeMap::new()));
+                bridge.wait(store::connect(&address, &options, context)).map_err(|error| error.to_string())
+            }),
+            directory: Some(directory),
+            cache: None,
+            bridge: bridge.clone(),
+            context,
+            memory: 64 * MIB,
+            append_only: false,
+            remaker: None,
+            on_event: Arc::new(move |event| hears.lock().unwrap().push(event)),
+        };
+        (Folder::new(shared, &Arc::default()), said)
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[3]
+        };
+        std::iter::repeat_with(next).take(length).collect()
+    }
+
+    async fn open(folder: &Folder, path: &str, intent: OpenIntent, writes: bool) -> SmbResult<Box<dyn Handle>> {
+        let path = SmbPath::from_utf16(&path.encode_utf16().collect::<Vec<_>>()).unwrap();
+        let directory = names::is_scratch(path.file_name().unwrap());
+        let options = OpenOptions { write: writes, intent, directory, ..OpenOptions::default() };
+        folder.open(&path, options).await.map(|(handle, _)| handle)
+    }
+
+    #[test]
+    fn what_is_unpacked_is_kept_by_reference_however_large_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (folder, said) = folder(home.path(), &bridge);
+        // More than all of memory that there is for such files.
+        let archive = noise(40 * MIB);
+        fs::write(home.path().join("nas/a.tar"), &archive).unwrap();
+        bridge.wait(async {
+            let reads = open(&folder, "a.tar", OpenIntent::Open, false).await.unwrap();
+            open(&folder, "tmpab_cd123", OpenIntent::Create, false).await.unwrap();
+            let file = open(&folder, "tmpab_cd123\\part", OpenIntent::OverwriteOrCreate, true).await.unwrap();
+            // As Python does: it reads a MiB, and writes a little less than it has read.
+            let (member, mut written) = (1536, 0);
+            for at in (0..archive.len()).step_by(MIB) {
+                let bytes = reads.read(at as u64, MIB as u32).await.unwrap();
+                assert!(bytes == archive[at..at + MIB]);
+                while member + written + 100_000 <= at + MIB {
+                    let piece = &archive[member + written..member + written + 100_000];
+                    assert_eq!(file.write(written as u64, piece).await.unwrap(), 100_000);
+                    written += 100_000;
+                }
+            }
+            assert!(written > 39 * MIB);
+            file.close().await.unwrap();
+            let file = open(&folder, "tmpab_cd123\\part", OpenIntent::Open, false).await.unwrap();
+            assert_eq!(file.stat().await.unwrap().end_of_file, written as u64);
+            let mut at = 0;
+            while at < written {
+                let bytes = file.read(at as u64, MIB as u32).await.unwrap();
+                assert!(bytes == archive[member + at..member + (at + MIB).min(written)], "at {at}");
+                at += bytes.len();
+            }
+            // What comes from elsewhere has no room, and that is said once.
+            let other = open(&folder, "tmpab_cd123\\upload.tar", OpenIntent::Create, true).await.unwrap();
+            let mut strange = noise(MIB);
+            strange.reverse();
+            let mut refused = 0;
+            for at in 0..20 {
+                let taken = other.write(at * MIB as u64, &strange).await;
+                refused += u32::from(matches!(taken, Err(SmbError::DiskFull)));
+            }
+            assert!((4..8).contains(&refused), "{refused}");
+            assert_eq!(said.lock().unwrap().len(), 1);
+            drop(other);
+            // It is given back.
+            let path = |name: &str| SmbPath::from_utf16(&name.encode_utf16().collect::<Vec<_>>()).unwrap();
+            folder.unlink(&path("tmpab_cd123\\upload.tar")).await.unwrap();
+            let next = open(&folder, "tmpab_cd123\\next", OpenIntent::Create, true).await.unwrap();
+            next.write(0, &strange).await.unwrap();
+            assert!(matches!(folder.unlink(&path("tmpab_cd123")).await, Err(SmbError::NotEmpty)));
+            folder.end("the end").await;
+            assert!(open(&folder, "tmpab_cd123\\part", OpenIntent::Open, false).await.is_err());
+        });
+        assert_eq!(fs::read_dir(home.path().join("nas")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_client_that_lost_its_connection_goes_on_where_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (folder, said) = folder(home.path(), &bridge);
+        let mut archive = Vec::new();
+        let size = 5 * MIB as u64;
+        let header = Header {
+            path: b"./backup.json",
+            kind: Kind::File,
+            size,
+            mode: 0o600,
+            mtime: (0, 0),
+            link: b"",
+            uid: 0,
+            gid: 0,
+        };
+        encode(&header, &mut archive);
+        archive.extend(noise(5 * MIB));
+        archive.extend([0; 10_240]);
+        bridge.wait(async {
+            let mut at = 0;
+            // Twice, and each time the last answer was lost: the same bytes come again.
+            for (again, until) in [(0, 2 * MIB), (MIB, 4 * MIB), (MIB, archive.len())] {
+                let intent = if at == 0 { OpenIntent::OpenOrCreate } else { OpenIntent::Open };
+                let file = open(&folder, "a.tar", intent, true).await.unwrap();
+                // Meanwhile it is nobody else's.
+                assert!(matches!(open(&folder, "a.tar", OpenIntent::Open, true).await, Err(SmbError::Sharing)));
+                at -= again;
+                while at < until {
+                    let ends = (at + MIB).min(until);
+                    file.write(at as u64, &archive[at..ends]).await.unwrap();
+                    at = ends;
+                }
+                assert_eq!(file.close().await.is_ok(), until == archive.len());
+            }
+        });
+        assert!(fs::read(home.path().join("nas/a.tar")).unwrap() == archive);
+        assert_eq!(*said.lock().unwrap(), [Event::Arrived { name: "a.tar".to_owned(), size: archive.len() as u64 }]);
+    }
+}
