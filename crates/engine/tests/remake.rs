@@ -301,13 +301,14 @@ fn what_can_not_become_an_archive_leaves_nothing() {
     let config = Inner::config().ended();
     let text = description();
     let piece = |name: &str| Ok(Piece::Begin(name.to_owned()));
-    let gone: [(&str, Coming); 7] = [
+    let gone: [(&str, Coming); 8] = [
         ("it was given up", Coming(VecDeque::from([piece("homeassistant.tar"), Err("it was given up".to_owned())]))),
         ("out of order", Coming(VecDeque::from([Ok(Piece::End(3))]))),
         ("out of order", Coming(VecDeque::from([piece("homeassistant.tar")]))),
         ("is said to have 9", Coming(VecDeque::from([piece("homeassistant.tar"), Ok(Piece::End(9))]))),
         ("no description", coming(&[("homeassistant.tar", &config)], 5000)),
         ("no plain archive", coming(&[("homeassistant.tar.gz", &config), (DESCRIPTION, &text)], 5000)),
+        ("comes twice", coming(&[("homeassistant.tar", &config), ("./homeassistant.tar", &config)], 5000)),
         ("not JSON", coming(&[("homeassistant.tar", &config), (DESCRIPTION, b"x")], 5000)),
     ];
     for (why, pieces) in gone {

@@ -229,6 +229,10 @@ impl Work<'_> {
                 outer = outer.member(&name, &body)?;
                 continue;
             };
+            // Of two, each reader would take another one.
+            if taken.iter().any(|part: &Taken| part.name == base) {
+                return Err(Broken::Inside(format!("{name} comes twice")));
+            }
             let is_main = base == MAIN;
             let new_name = if self.layout.compression.is_some() { format!("{name}.gz") } else { name.clone() };
             let of_main = || Main::new(IndexBuilder::new(&new_name), self.source.history.clone());
