@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(30);
 /// Its own words for a failure come so much later than the failure, at most.
 const NOTED: Duration = Duration::from_secs(5);
+/// After the last byte, its job takes no longer.
+const ENDING: Duration = Duration::from_mins(1);
 /// Without an answer for so long it is gone.
 const SILENT: Duration = Duration::from_mins(10);
 
@@ -100,7 +102,11 @@ pub(crate) fn back_up(
     let (mut ended, mut heard) = (None, Instant::now());
     loop {
         match promise.done.recv_timeout(LOOK) {
-            Ok(made) => return made.map_err(|failure| with_words(failure, app, &begun.job)),
+            Ok(Ok(made)) => {
+                look_again(app, &begun.job, cancel);
+                return Ok(made);
+            }
+            Ok(Err(failure)) => return Err(with_words(failure, app, &begun.job)),
             Err(RecvTimeoutError::Disconnected) => return Err(lost()),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -125,6 +131,21 @@ pub(crate) fn back_up(
             Err(error) if error.is_transient() && heard.elapsed() < SILENT => {}
             Err(error) => return Err(failed(error)),
         }
+    }
+}
+
+/// Supervisor knows the backup as it wrote it: neither encrypted nor compressed, and larger. It has to read what became
+/// of it, or it would restore without a key.
+fn look_again(app: &App, job: &str, cancel: &store::Cancellation) {
+    let until = Instant::now() + ENDING;
+    while Instant::now() < until && !cancel.is_cancelled() {
+        match app.network.bridge.wait(app.supervisor.job(job)) {
+            Ok(job) if !job.is_done() => std::thread::sleep(NOTED / 20),
+            _ => break,
+        }
+    }
+    if let Err(error) = app.network.bridge.wait(app.supervisor.reload_backups()) {
+        super::say(&format!("warning: Supervisor shows the new backup as it was before Haul made it anew: {error}"));
     }
 }
 

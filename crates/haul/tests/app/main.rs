@@ -70,6 +70,7 @@ fn everything_is_backed_up_through_the_storage_and_made_anew() {
     let asked = supervisor.asked().into_iter().find(|asked| asked.path == "/backups/new/full").unwrap().body;
     assert_eq!((&asked["compressed"], &asked["password"]), (&json!(false), &Value::Null), "{asked}");
     assert_eq!(asked["location"], json!(["haul_nas"]), "{asked}");
+    assert!(supervisor.told().contains(&"POST /backups/reload".to_owned()), "it has to read what became of it");
     // One archive at both, compressed and encrypted by Haul, and whole.
     let names = archives(&home.path("nas"));
     assert_eq!((names.len(), archives(&home.path("second"))), (1, names.clone()));
