@@ -20,8 +20,9 @@ impl App {
 
 fn settings(provided: &Provided, state: &Path) -> io::Result<Mqtt> {
     let mut settings = Mqtt::at(provided.host.clone(), provided.port, provided.ssl);
-    settings.username.clone_from(&provided.username);
-    if let Some(password) = &provided.password {
+    settings.username = provided.username.clone().filter(|name| !name.is_empty());
+    let password = provided.password.as_ref().filter(|_| settings.username.is_some());
+    if let Some(password) = password {
         let path = state.join(PASSWORD);
         private::write(&path, password.expose().as_bytes())?;
         settings.password_file = Some(path);

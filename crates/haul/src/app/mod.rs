@@ -32,7 +32,7 @@ use supervisor::{Info, OwnApp, Supervisor};
 
 use self::{expected::Expected, ingress::Administrators};
 pub(crate) use self::{
-    sharing::{Reached, Sharing},
+    sharing::{Hears, Reached, Sharing},
     whole::{Goals, back_up},
 };
 use crate::{

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -16,7 +17,12 @@ use store::{Address, Cancellation, Secret};
 use supervisor::mount::{self, Ours, Wanted};
 
 use super::{App, private, say};
-use crate::{config::Config, destination, failure::Failure, folder, text};
+use crate::{
+    config::{Config, Mqtt},
+    destination,
+    failure::{FAILED, Failure},
+    folder, text,
+};
 
 /// Whom Supervisor logs in as.
 const USER: &str = "haul";
@@ -56,16 +62,22 @@ impl Reached {
     }
 }
 
-/// Hears of what happens in a folder, and whether it is bad news.
-pub(crate) type Changed = Arc<dyn Fn(&str, bool) + Send + Sync>;
+/// Whoever is told.
+pub(crate) struct Hears {
+    /// What happened in a folder, and whether it is bad news.
+    pub(crate) changed: Changed,
+    /// The broker that Supervisor knows of, each time it was asked.
+    pub(crate) broker: Box<dyn Fn(Mqtt) + Send + Sync>,
+}
+
+type Changed = Arc<dyn Fn(&str, bool) + Send + Sync>;
 
 struct Work {
     app: Arc<App>,
     folders: Folders,
-    server: String,
-    port: u16,
+    address: SocketAddr,
     password: supervisor::Secret,
-    changed: Changed,
+    hears: Hears,
     state: Mutex<State>,
     wake: Condvar,
     cancel: Cancellation,
@@ -86,33 +98,25 @@ struct State {
 
 impl Sharing {
     /// Serves what the configuration names, and keeps Supervisor's network storage in step with it.
-    pub(crate) fn start(
-        app: &Arc<App>,
-        config: Config,
-        changed: Changed,
-        cancel: &Cancellation,
-    ) -> Result<Self, Failure> {
-        let own = app.own()?;
+    pub(crate) fn start(app: &Arc<App>, config: Config, hears: Hears, cancel: &Cancellation) -> Result<Self, Failure> {
         let (password, renewed) = password().map_err(|error| {
-            Failure::new(crate::failure::FAILED, format!("can't keep a password: {}", engine::plain_reason(&error)))
+            Failure::new(FAILED, format!("can't keep a password: {}", engine::plain_reason(&error)))
                 .hint("make room in the state directory")
         })?;
         let access = Access { user: USER, password: &password, allowed: Some(vec![app.host]) };
         let bound = app.network.bridge.wait(Server::bind(app.share, &access));
         let (server, address) = bound.map_err(|error| {
             let why = engine::plain_reason(&error);
-            Failure::new(crate::failure::FAILED, format!("can't listen on {}: {why}", app.share))
+            Failure::new(FAILED, format!("can't listen on {}: {why}", app.share))
                 .hint("restart the app; if it happens again, another program uses that port")
         })?;
-        let own_address = own.address().filter(|_| app.share.ip().is_unspecified());
         let folders = server.folders();
         let work = Arc::new(Work {
             app: Arc::clone(app),
             folders,
-            server: own_address.unwrap_or(address.ip()).to_string(),
-            port: address.port(),
+            address,
             password: supervisor::Secret::new(password.expose()),
-            changed,
+            hears,
             state: Mutex::new(State {
                 config,
                 served: BTreeMap::new(),
@@ -130,7 +134,7 @@ impl Sharing {
         let thread = std::thread::Builder::new().name("haul-app".to_owned()).spawn(move || working.run());
         let thread = thread.map_err(|error| {
             let why = engine::plain_reason(&error);
-            Failure::new(crate::failure::FAILED, format!("can't start a thread: {why}"))
+            Failure::new(FAILED, format!("can't start a thread: {why}"))
         })?;
         Ok(Self { work, thread: Mutex::new(Some(thread)) })
     }
@@ -182,6 +186,9 @@ impl Work {
             drop(state);
             let is_served = self.serve(&config);
             let is_mounted = self.mount();
+            if let Some(broker) = self.app.broker() {
+                (self.hears.broker)(broker);
+            }
             pause = if is_served && is_mounted { LOOK_AGAIN } else { SOON };
         }
     }
@@ -222,7 +229,7 @@ impl Work {
     fn shared(&self, config: &Config, name: &str) -> Result<Option<Shared>, Failure> {
         let destination = destination::resolve(config, name)?;
         let network = &self.app.network;
-        let changed = Arc::clone(&self.changed);
+        let changed = Arc::clone(&self.hears.changed);
         let Some(connect) = folder::connect(&destination, network, move |line, is_bad| changed(line, is_bad))? else {
             return Ok(None);
         };
@@ -230,7 +237,7 @@ impl Work {
             Address::Local(directory) => Some(directory.clone()),
             _ => None,
         };
-        let (of, changed) = (name.to_owned(), Arc::clone(&self.changed));
+        let (of, changed) = (name.to_owned(), Arc::clone(&self.hears.changed));
         let on_event = Arc::new(move |event: Event| {
             changed(&format!("{of}: {}", happened(&event)), matches!(event, Event::Failed { .. }));
         });
@@ -251,8 +258,26 @@ impl Work {
         Ok(Some(shared))
     }
 
+    /// Where Supervisor reaches the folders. The app's own address is another one when it is installed anew.
+    fn server(&self) -> Result<String, Failure> {
+        if !self.address.ip().is_unspecified() {
+            return Ok(self.address.ip().to_string());
+        }
+        let own = self.app.own()?.address();
+        own.map(|address| address.to_string()).ok_or_else(|| {
+            Failure::new(FAILED, "Supervisor does not know this app's address yet").hint("it is asked again soon")
+        })
+    }
+
     /// Makes Supervisor's network storage what the folders are. Whether it is.
     fn mount(&self) -> bool {
+        let address = match self.server() {
+            Ok(address) => address,
+            Err(failure) => {
+                say(&format!("warning: Home Assistant can't use the locations yet: {}", failure.message));
+                return false;
+            }
+        };
         let (renewed, told, served) = {
             let state = self.lock();
             (state.renewed, state.is_told.clone(), state.served.clone())
@@ -262,15 +287,15 @@ impl Work {
             .iter()
             .map(|(destination, name)| Wanted {
                 name: name.clone(),
-                server: self.server.clone(),
-                port: Some(self.port),
+                server: address.clone(),
+                port: Some(self.address.port()),
                 share: destination.clone(),
                 user: USER.to_owned(),
                 password: self.password.clone(),
                 is_renewed: renewed && !told.contains(name),
             })
             .collect();
-        let ours = Ours::at([self.server.clone()]);
+        let ours = Ours::at([address]);
         let network = &self.app.network.bridge;
         let before = destination::state_directory().join(DEFAULT);
         let kept = network.wait(mount::keep(&self.app.supervisor, &wanted, &ours, |default| {

@@ -43,7 +43,7 @@ pub(super) struct Configuration {
     /// In an app of Home Assistant: the folders of its destinations.
     pub(super) sharing: OnceLock<Sharing>,
     /// And the broker that counts where the file names none.
-    pub(super) broker: OnceLock<Mqtt>,
+    pub(super) broker: Mutex<Option<Mqtt>>,
 }
 
 /// The file as it was read last.
@@ -123,11 +123,13 @@ impl Configuration {
     }
 
     /// From now on a configuration counts for these folders too.
-    pub(super) fn share(&self, sharing: Sharing, broker: Option<Mqtt>) {
+    pub(super) fn share(&self, sharing: Sharing) {
         let _ = self.sharing.set(sharing);
-        if let Some(broker) = broker {
-            let _ = self.broker.set(broker);
-        }
+    }
+
+    /// This broker counts where the file names none.
+    pub(super) fn offer(&self, broker: Mqtt) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker);
         self.call_broker(&self.worker.config());
     }
 
@@ -139,7 +141,8 @@ impl Configuration {
     }
 
     fn call_broker(&self, config: &Config) {
-        let mqtt = config.mqtt().or(self.broker.get()).cloned();
+        let offered = self.broker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mqtt = config.mqtt().cloned().or(offered);
         self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
     }
 

@@ -56,7 +56,7 @@ use self::{
     worker::Worker,
 };
 use crate::{
-    app::{App, Sharing},
+    app::{App, Hears, Sharing},
     args::{AppArgs, ServeArgs},
     clock,
     config::Config,
@@ -255,7 +255,7 @@ impl Running {
             path,
             read,
             sharing: OnceLock::new(),
-            broker: OnceLock::new(),
+            broker: Mutex::default(),
         };
         Ok(Self {
             notifying,
@@ -282,9 +282,15 @@ impl Running {
             service.happened(level, "home-assistant", what, Timestamp::now());
             let _ = service.order(Order::Sync, Timestamp::now());
         });
-        let sharing = Sharing::start(app, self.worker.config(), changed, cancel)?;
+        let configuration = Arc::downgrade(&self.configuration);
+        let broker = Box::new(move |broker| {
+            if let Some(configuration) = configuration.upgrade() {
+                configuration.offer(broker);
+            }
+        });
+        let sharing = Sharing::start(app, self.worker.config(), Hears { changed, broker }, cancel)?;
         self.worker.share(app, sharing.folders());
-        self.configuration.share(sharing, app.broker());
+        self.configuration.share(sharing);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::{
 use home::{Home, archives, python, verdict};
 use serde_json::{Value, json};
 use testkit::{
+    mosquitto::Mosquitto,
     supervisor::{Order, Supervisor, World},
     wait,
 };
@@ -183,6 +184,25 @@ fn only_administrators_see_the_page_and_only_through_supervisor() {
     supervisor.change(|world| world.core_answers = false);
     assert!(app.page("0dd4", "/").contains("503"));
     assert!(app.page("0aa1", "/").contains("200"), "who was let in a moment ago stays in");
+}
+
+#[test]
+fn a_supervisor_that_is_not_there_yet_is_asked_again_and_its_broker_is_used() {
+    let Some(mut broker) = Mosquitto::new() else { return };
+    broker.start();
+    let supervisor = Supervisor::start(World::default());
+    supervisor.unplug();
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    let app = home.start(&supervisor);
+    supervisor.change(|world| {
+        world.mqtt = Some(json!({
+            "host": "127.0.0.1", "port": broker.port(), "ssl": false, "protocol": "3.1.1", "username": "", "password": "",
+        }));
+    });
+    supervisor.plug();
+    app.mount(&supervisor, "haul_nas");
+    let heard = broker.listen();
+    wait::until("the broker hears of it", || heard.last().values().any(|said| said == "online"));
 }
 
 #[test]
