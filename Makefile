@@ -28,7 +28,8 @@ endif
 endif
 TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 strace=strace debootstrap=debootstrap \
 	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2 promtool=prometheus chromium=chromium chromedriver=chromium-driver \
-	/usr/sbin/mosquitto=mosquitto mosquitto_pub=mosquitto-clients smbclient=smbclient
+	/usr/sbin/mosquitto=mosquitto mosquitto_pub=mosquitto-clients smbclient=smbclient \
+	/usr/sbin/apparmor_parser=apparmor buildah=buildah
 WEEK_LIBRARY := /usr/lib/$(shell uname -m)-linux-gnu/faketime/libfaketimeMT.so.1
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2
@@ -58,7 +59,7 @@ install: build ## Install the program, its manual pages and completions below PR
 	target/release/haul completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_haul
 	target/release/haul completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/haul.fish
 
-dist: tools ## Make dist/: static programs, Debian packages and container images for x86_64 and arm64 (arm64 and images need root)
+dist: tools ## Make dist/: static programs, Debian packages, container images and the app for Home Assistant OS, for x86_64 and arm64 (arm64 and images need root)
 	@tools/need python3=python3 readelf=binutils dpkg-deb=dpkg
 	packaging/dist $(FEATURES)
 
@@ -111,10 +112,11 @@ verdicts: $(CACHE)/python/.ready rig ## Print what Home Assistant does with ever
 fuzz: ## Fuzz every parser (SECONDS=60 for each)
 	fuzz/run $(SECONDS)
 
-lint: tools ## Check formatting, lints and the layers, and that every fuzz target compiles
+lint: tools ## Check formatting, lints, the layers and the app for Home Assistant OS, and that every fuzz target compiles
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	cargo xtask layers
+	cargo xtask app
 	@tools/need c++=g++
 	RUSTC_BOOTSTRAP=1 cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
 	@tools/deps

@@ -53,7 +53,7 @@ const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive", "serve"];
 /// Commands that have no use for the file, and must work with a broken one.
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Commands for which a file that is named but not there is one that the page has not written yet.
-const UNWRITTEN: &[&str] = &["serve", "status", "jobs"];
+const UNWRITTEN: &[&str] = &["serve", "app", "status", "jobs"];
 /// The command that says what is known even if the file has a mistake.
 const IN_SPITE: &str = "status";
 /// Keys that every destination has, beside those of its kind.

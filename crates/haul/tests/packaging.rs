@@ -1,4 +1,5 @@
-//! The Debian package, made of the program under test: what is in it, and what its scripts do when it comes and goes.
+//! The Debian package, made of the program under test: what is in it, and what its scripts do when it comes and goes. The
+//! app for Home Assistant OS: what Supervisor finds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -167,4 +168,71 @@ fn both_services_may_do_the_same() {
             assert!(words.contains(&word), "{setting}: {words:?}");
         }
     }
+}
+
+#[test]
+fn the_app_is_packed_for_the_folder_of_local_apps_and_for_a_repository() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let program = at("program");
+    fs::write(&program, "the program").unwrap();
+    let is_imaged = is_root() && is_here("buildah");
+    if !is_imaged {
+        testkit::rig::tell("skipped: the image of the app; not root, or no buildah");
+    }
+    let pack = |out: &str, image: &str| {
+        let mut command = Command::new(packaging().join("app"));
+        command.arg("0.1.0").arg(at(out));
+        for architecture in ["amd64", "arm64"] {
+            command.arg(format!("{architecture}={}", program.display()));
+        }
+        run(command.env("SOURCE_DATE_EPOCH", EPOCH).env("HAUL_APP_IMAGE", image));
+    };
+    pack("first", "");
+    pack("second", "registry.example.net/haul");
+    let same = |name: &str| fs::read(at("first").join(name)).unwrap() == fs::read(at("second").join(name)).unwrap();
+    assert!(same("haul-0.1.0-app.tar.gz"), "not the same bytes");
+    assert!(!is_imaged || same("haul-0.1.0-app-oci.tar"), "not the same bytes");
+    assert!(!at("first/haul-0.1.0-repository.tar.gz").exists());
+
+    let listed = |archive: &str| {
+        let listing = run(Command::new("tar").arg("tf").arg(at(archive)));
+        listing.lines().filter(|line| !line.ends_with('/')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let common = ["CHANGELOG.md", "DOCS.md", "README.md", "apparmor.txt", "config.yaml", "icon.png", "logo.png"];
+    let mut expected: Vec<String> = common.iter().map(|name| format!("haul/{name}")).collect();
+    let mut repository = listed("second/haul-0.1.0-repository.tar.gz");
+    repository.sort();
+    assert_eq!(repository[..7], expected);
+    assert_eq!(repository[7..], ["repository.yaml"]);
+    expected.extend(["Dockerfile", "root-aarch64.tar.gz", "root-amd64.tar.gz"].map(|name| format!("haul/{name}")));
+    let mut local = listed("first/haul-0.1.0-app.tar.gz");
+    local.sort();
+    expected.sort();
+    assert_eq!(local, expected);
+
+    for out in ["first/haul-0.1.0-app.tar.gz", "second/haul-0.1.0-repository.tar.gz"] {
+        fs::create_dir_all(at("unpacked")).unwrap();
+        run(Command::new("tar").arg("xf").arg(at(out)).arg("-C").arg(at("unpacked")));
+        let config = fs::read_to_string(at("unpacked/haul/config.yaml")).unwrap();
+        let image = config.lines().find(|line| line.starts_with("image:"));
+        assert_eq!(image, out.contains("repository").then_some("image: registry.example.net/haul"));
+    }
+    // Also after a share that knows no modes.
+    let modes = run(Command::new("tar").arg("tvf").arg(at("unpacked/haul/root-amd64.tar.gz")).arg("./usr/bin/haul"));
+    assert!(modes.starts_with("-rwxr-xr-x 0/0"), "{modes}");
+}
+
+#[test]
+fn the_apps_profile_is_one_that_apparmor_understands() {
+    if !is_here("/usr/sbin/apparmor_parser") {
+        testkit::rig::tell("skipped: apparmor_parser is not here");
+        return;
+    }
+    let profile = fs::read_to_string(packaging().join("../app/haul/apparmor.txt")).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    // Under the name that Supervisor gives it.
+    let named = here.path().join("apparmor.txt");
+    fs::write(&named, profile.replace("profile haul ", "profile a1b2c3d4_haul ")).unwrap();
+    run(Command::new("/usr/sbin/apparmor_parser").args(["--skip-kernel-load", "--skip-cache"]).arg(named));
 }

@@ -1,11 +1,13 @@
-//! For the people who work on Haul: `cargo xtask layers` checks, `cargo xtask licences` prints the licences of what the
-//! program is made of.
+//! For the people who work on Haul: `cargo xtask layers` and `cargo xtask app` check, `cargo xtask licences` prints the
+//! licences of what the program is made of.
 //!
 //! Cargo already forbids circles between crates. `layers` checks the rest: which crate may depend on which, and what must
 //! never be used below.
 
+mod app;
 mod circles;
 mod licences;
+mod yaml;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,8 +80,9 @@ const WITHOUT_CIRCLES: &[&str] = &[
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some("layers") => layers(),
+        Some("app") => app(),
         Some("licences") => licences(),
-        _ => Err(anyhow!("usage: cargo xtask layers|licences")),
+        _ => Err(anyhow!("usage: cargo xtask layers|app|licences")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,6 +116,15 @@ fn layers() -> Result<()> {
     for name in WITHOUT_CIRCLES {
         problems.extend(circles::circles(name, &Path::new(root).join("crates").join(name).join("src"))?);
     }
+    told(&problems)
+}
+
+fn app() -> Result<()> {
+    let metadata = metadata(&["--no-deps"])?;
+    told(&app::problems(Path::new(metadata["workspace_root"].as_str().context("no workspace_root")?))?)
+}
+
+fn told(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
