@@ -111,7 +111,10 @@ impl Folder {
         if self.place().entry(name).await?.is_none() {
             return Err(SmbError::NotFound);
         }
-        if self.0.shared.append_only {
+        let (folder, asked) = (self.clone(), name.to_owned());
+        // It may look into what is known of the archive.
+        let keeps = tokio::task::spawn_blocking(move || (folder.0.shared.keeps)(&asked)).await;
+        if keeps.unwrap_or(true) {
             self.say(Event::Kept { name: name.to_owned() });
             return Err(SmbError::AccessDenied);
         }
@@ -213,7 +216,7 @@ mod tests {
             bridge: bridge.clone(),
             context,
             memory: 64 * MIB,
-            append_only: false,
+            keeps: Arc::new(|_| false),
             remaker: None,
             on_event: Arc::new(move |event| hears.lock().unwrap().push(event)),
         };

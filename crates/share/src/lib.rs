@@ -99,8 +99,8 @@ pub struct Shared {
     pub context: Context,
     /// Bytes of one archive that may wait in memory.
     pub memory: usize,
-    /// Nothing can be removed.
-    pub append_only: bool,
+    /// Whether a client may not remove the archive of this name.
+    pub keeps: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Makes some archives anew.
     pub remaker: Option<Arc<dyn Remaker>>,
     /// Hears of what happens.

@@ -2,7 +2,7 @@
 //! anew.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
 };
 
@@ -31,18 +31,14 @@ pub(super) struct Order {
 
 /// All that are.
 #[derive(Default)]
-pub(super) struct Expected(Mutex<Orders>);
+pub(super) struct Expected(Mutex<BTreeMap<Key, Waiting>>);
 
 /// By folder and name.
 type Key = (String, String);
 
-#[derive(Default)]
-struct Orders {
-    waiting: BTreeMap<Key, Waiting>,
-    /// Everything that was ever ordered: what comes after its order was given up is not to stay as it comes, which is
-    /// not encrypted.
-    known: BTreeSet<Key>,
-}
+/// Names of what is ordered begin so: what comes after its order was given up, or after a restart, is not to stay as it
+/// comes, which is not encrypted.
+pub(super) const ORDERED: &str = "haul_everything_";
 
 struct Waiting {
     order: Order,
@@ -59,18 +55,18 @@ pub(super) struct Promise {
 impl Promise {
     /// Whether it has begun to come: then its end is told.
     pub(super) fn has_begun(&self) -> bool {
-        !self.expected.lock().waiting.contains_key(&self.key)
+        !self.expected.lock().contains_key(&self.key)
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.expected.lock().waiting.remove(&self.key);
+        self.expected.lock().remove(&self.key);
     }
 }
 
 impl Expected {
-    fn lock(&self) -> MutexGuard<'_, Orders> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,10 +74,7 @@ impl Expected {
     pub(super) fn order(self: &Arc<Self>, folder: &str, name: &str, order: Order) -> Promise {
         let (done, outcome) = mpsc::channel();
         let key = (folder.to_owned(), name.to_owned());
-        let mut orders = self.lock();
-        orders.known.insert(key.clone());
-        orders.waiting.insert(key.clone(), Waiting { order, done });
-        drop(orders);
+        self.lock().insert(key.clone(), Waiting { order, done });
         Promise { expected: Arc::clone(self), key, done: outcome }
     }
 
@@ -98,13 +91,13 @@ struct Folder {
 
 impl Remaker for Folder {
     fn takes(&self, name: &str) -> bool {
-        self.expected.lock().known.contains(&(self.name.clone(), name.to_owned()))
+        name.starts_with(ORDERED)
     }
 
     fn remake(&self, name: &str, pieces: &mut dyn Pieces) -> Result<u64, String> {
-        let waiting = self.expected.lock().waiting.remove(&(self.name.clone(), name.to_owned()));
+        let waiting = self.expected.lock().remove(&(self.name.clone(), name.to_owned()));
         let Some(Waiting { order, done }) = waiting else {
-            return Err("nobody waits for it any more".to_owned());
+            return Err("it was ordered by Haul, which does not wait for it any more".to_owned());
         };
         let Order { options, network, complaints, progress, cancel } = order;
         let sockets = network.as_ref().map(Network::sockets);

@@ -66,11 +66,14 @@ impl Reached {
 pub(crate) struct Hears {
     /// What happened in a folder, and whether it is bad news.
     pub(crate) changed: Changed,
+    /// Whether a destination's archive is protected from removal.
+    pub(crate) is_kept: IsKept,
     /// The broker that Supervisor knows of, each time it was asked.
     pub(crate) broker: Box<dyn Fn(Mqtt) + Send + Sync>,
 }
 
 type Changed = Arc<dyn Fn(&str, bool) + Send + Sync>;
+type IsKept = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 struct Work {
     app: Arc<App>,
@@ -243,6 +246,8 @@ impl Work {
         });
         let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
         let remaker = Some(self.app.expected.of(name));
+        let (of, is_kept) = (name.to_owned(), Arc::clone(&self.hears.is_kept));
+        let keeps = Arc::new(move |archive: &str| is_kept(&of, archive));
         let shared = Shared {
             name: name.to_owned(),
             connect,
@@ -251,7 +256,7 @@ impl Work {
             bridge,
             context,
             memory: MEMORY,
-            append_only: false,
+            keeps,
             remaker,
             on_event,
         };

@@ -12,7 +12,11 @@ use engine::{
 use keeper::job::Job;
 use supervisor::{Job as SupervisorJob, NewBackup, Place};
 
-use super::{App, Reached, expected::Order, failed};
+use super::{
+    App, Reached,
+    expected::{ORDERED, Order},
+    failed,
+};
 use crate::{
     clock,
     destination::Network,
@@ -59,7 +63,7 @@ pub(crate) fn back_up(
     let now = clock::now();
     let title =
         job.making.title.clone().unwrap_or_else(|| now.strftime("Haul, everything, %Y-%m-%d %H:%M").to_string());
-    let file_name = format!("{}.tar", now.strftime("haul_everything_%Y-%m-%d_%H.%M_%S%f"));
+    let file_name = format!("{ORDERED}{}.tar", now.strftime("%Y-%m-%d_%H.%M_%S%f"));
     let info = app.info()?;
     let bridge = &app.network.bridge;
     let started: Arc<std::sync::Mutex<Option<String>>> = Arc::default();

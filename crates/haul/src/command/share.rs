@@ -93,7 +93,7 @@ fn shared(name: &str, memory: usize, append_only: bool, config: &Config, network
         bridge,
         context,
         memory,
-        append_only,
+        keeps: Arc::new(move |_| append_only),
         remaker: None,
         on_event,
     })

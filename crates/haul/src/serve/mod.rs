@@ -282,13 +282,19 @@ impl Running {
             service.happened(level, "home-assistant", what, Timestamp::now());
             let _ = service.order(Order::Sync, Timestamp::now());
         });
+        let service = Arc::clone(&self.service);
+        let is_kept = Arc::new(move |destination: &str, name: &str| {
+            let copies = service.archives(&clock::now()).into_iter().flat_map(|archive| archive.copies);
+            let mut of_it = copies.filter(|copy| *copy.destination == *destination && *copy.name == *name);
+            of_it.any(|copy| copy.pinned || copy.pinning == Some(true))
+        });
         let configuration = Arc::downgrade(&self.configuration);
         let broker = Box::new(move |broker| {
             if let Some(configuration) = configuration.upgrade() {
                 configuration.offer(broker);
             }
         });
-        let sharing = Sharing::start(app, self.worker.config(), Hears { changed, broker }, cancel)?;
+        let sharing = Sharing::start(app, self.worker.config(), Hears { changed, is_kept, broker }, cancel)?;
         self.worker.share(app, sharing.folders());
         self.configuration.share(sharing);
         Ok(())

@@ -114,6 +114,11 @@ impl App {
 
     /// The first line of the page's answer to a user.
     pub(crate) fn page(&self, user: &str, path: &str) -> String {
+        self.answer(user, path).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// All of it.
+    pub(crate) fn answer(&self, user: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let user = if user.is_empty() { String::new() } else { format!("X-Remote-User-Id: {user}\r\n") };
         write!(
@@ -124,7 +129,7 @@ impl App {
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        answer.lines().next().unwrap_or_default().to_owned()
+        answer
     }
 }
 
@@ -167,7 +172,8 @@ pub(crate) fn put(mount: &Map<String, Value>, file: &Path, name: &str) -> String
     client(mount, &format!("put {} {name}", file.display()))
 }
 
-fn client(mount: &Map<String, Value>, does: &str) -> String {
+/// Has Samba's client do this there.
+pub(crate) fn client(mount: &Map<String, Value>, does: &str) -> String {
     let text = |key: &str| mount[key].as_str().unwrap();
     let mut client = Command::new("smbclient");
     client.args([&format!("//{}/{}", text("server"), text("share")), "-p", &mount["port"].to_string(), "-m", "SMB3"]);

@@ -159,13 +159,38 @@ fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     home::write(&python, &home.path("late.tar"), &home.path("config"), &home::spec("Late", json!({})));
     let late = name.lock().unwrap().take().unwrap();
     home::put(&mount, &home.path("late.tar"), &late);
-    app.says(&format!("could not write {late}: nobody waits for it any more"));
+    app.says(&format!("could not write {late}: it was ordered by Haul, which does not wait for it any more"));
     assert!(fs::read_dir(home.path("nas")).unwrap().next().is_none());
 
     // Another backup is under way.
     supervisor.change(|world| world.state = "freeze");
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code != Some(0) && said.contains("Supervisor"), "{said}");
+}
+
+#[test]
+fn what_haul_ordered_before_a_restart_is_not_kept_as_it_comes_and_what_is_protected_is_not_deleted() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    let mut app = home.start(&supervisor);
+    let mount = app.mount(&supervisor, "haul_nas");
+    // Not encrypted yet, as every order is written.
+    home::write(&python, &home.path("own.tar"), &home.path("config"), &home::spec("Ordered", json!({})));
+    home::put(&mount, &home.path("own.tar"), "haul_everything_2026-11-28_04.45_00000000.tar");
+    app.says("it was ordered by Haul, which does not wait for it any more");
+    wait::until("nothing of it is left", || fs::read_dir(home.path("nas")).unwrap().next().is_none());
+
+    home::put(&mount, &home.path("own.tar"), "own.tar");
+    app.says("nas: Home Assistant wrote own.tar");
+    let (code, said) = home.haul(&["pin", "nas/own.tar"]);
+    assert_eq!(code, Some(0), "{said}");
+    // The next look at the destination knows it.
+    home::put(&mount, &home.path("own.tar"), "other.tar");
+    wait::until("it is known", || app.answer("0aa1", "/api/v1/archives").contains("\"pinned\":true"));
+    home::client(&mount, "del own.tar");
+    app.says("own.tar is kept");
+    assert!(archives(&home.path("nas")).contains(&"own.tar".to_owned()));
 }
 
 #[test]
