@@ -37,6 +37,8 @@ const MEMORY: usize = 64 << 20;
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// Something is not as it should be: sooner.
 const SOON: Duration = Duration::from_secs(20);
+/// A backup waits so long for Supervisor to mount: it gives up a mount after 35 s, and is asked again after `SOON`.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The longest name that Supervisor takes.
 const LONGEST_NAME: usize = 60;
 
@@ -56,9 +58,28 @@ impl Reached {
         self.0.lock().mounted.get(destination).cloned()
     }
 
-    /// Whether it is served as a folder.
-    pub(crate) fn serves(&self, destination: &str) -> bool {
-        self.0.lock().served.contains_key(destination)
+    /// The one of these by which Supervisor reaches us first. After a start and after a change, mounting takes it a
+    /// while; if it reaches none in time, one that is served, if there is any.
+    pub(crate) fn await_one(&self, destinations: &[&str], cancel: &Cancellation) -> Option<String> {
+        let work = Arc::clone(&self.0);
+        let _waking = cancel.on_cancel(move || {
+            drop(work.lock());
+            work.wake.notify_all();
+        });
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.0.lock();
+        loop {
+            let first =
+                |of: &BTreeMap<String, String>| destinations.iter().find(|name| of.contains_key(**name)).copied();
+            if let Some(name) = first(&state.mounted) {
+                return Some(name.to_owned());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || destinations.is_empty() || state.is_ending || cancel.is_cancelled() {
+                return first(&state.served).map(str::to_owned);
+            }
+            state = self.0.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -313,6 +334,7 @@ impl Work {
                 state.is_told.extend(kept.working.iter().cloned());
                 state.mounted = names.into_iter().filter(|(_, name)| kept.working.contains(name)).collect();
                 drop(state);
+                self.wake.notify_all();
                 for failed in &kept.failed {
                     say(&format!("warning: {}; {}", failed.error, failed.error.advice));
                 }

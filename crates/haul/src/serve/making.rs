@@ -170,11 +170,15 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
             later.push(rest.remove(at).0);
         }
     }
-    let Some(folder) = rest.iter().map(|(name, _)| name).find(|name| reached.serves(name)).cloned() else {
+    let candidates: Vec<&str> = rest.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(folder) = reached.await_one(&candidates, doing.cancel()) else {
         let why = "no location of this automatic backup takes an archive whose sizes are known last";
         return Err(Failure::new(FAILED, why)
             .hint("add one: a directory, SFTP, S3 or another machine with Haul; the others get copies of it"));
     };
+    if doing.cancel().is_cancelled() {
+        return Err(Failure::new(INTERRUPTED, "interrupted"));
+    }
     let unreachable = std::mem::take(&mut goals.unreachable);
     let way = app::Goals { folder, destinations: goals.destinations, network: goals.network };
     let remade = app::back_up((app, reached), job, way, password, &doing.started.progress, doing.cancel())?;

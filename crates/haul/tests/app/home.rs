@@ -78,12 +78,7 @@ impl Home {
         let mut args = vec!["app", "--supervisor", &url, "--ingress", "127.0.0.1:0", "--from", "127.0.0.1"];
         args.extend_from_slice(&["--share", "127.0.0.1:0", "--host", "127.0.0.1"]);
         let mut command = self.command(&args);
-        let mut child = command.env("SUPERVISOR_TOKEN", TOKEN).stdout(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        let mut app = App { child, lines, port: 0 };
-        let line = app.says("Home Assistant shows its page, from port ");
-        app.port = line.rsplit(' ').next().unwrap().parse().unwrap();
-        app
+        App::started(command.env("SUPERVISOR_TOKEN", TOKEN))
     }
 }
 
@@ -95,6 +90,16 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// As soon as it shows its page.
+    pub(crate) fn started(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let mut app = Self { child, lines, port: 0 };
+        let line = app.says("Home Assistant shows its page, from port ");
+        app.port = line.rsplit(' ').next().unwrap().parse().unwrap();
+        app
+    }
+
     /// Waits until its log has this.
     pub(crate) fn says(&mut self, what: &str) -> String {
         loop {
@@ -110,6 +115,14 @@ impl App {
     #[allow(clippy::unused_self, reason = "without the app there is none")]
     pub(crate) fn mount(&self, supervisor: &Supervisor, name: &str) -> Map<String, Value> {
         wait::found("the storage is there", || supervisor.change(|world| world.mount(name).cloned()))
+    }
+
+    /// Ends the process that was started, and waits until nobody writes to the log any more: its last lines.
+    pub(crate) fn end(&mut self) -> String {
+        self.child.kill().unwrap();
+        let mut last = String::new();
+        self.lines.read_to_string(&mut last).unwrap();
+        last
     }
 
     /// The first line of the page's answer to a user.

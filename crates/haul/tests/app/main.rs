@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod home;
+mod image;
 
 use std::{
     fs,
@@ -92,6 +93,23 @@ fn everything_is_backed_up_through_the_storage_and_made_anew() {
     // As it went in.
     let listed = home.haul(&["cat", one.to_str().unwrap(), "core_ssh.tar.gz: ./addon.json", "--password-file", "key"]);
     assert!(listed.1.contains("core_ssh"), "{listed:?}");
+}
+
+#[test]
+fn a_backup_that_is_due_at_the_start_waits_until_supervisor_has_mounted() {
+    let Some(python) = python() else { return };
+    let mut world = World::default();
+    world.mounting = Some(Arc::new(|_| {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        true
+    }));
+    let supervisor = Supervisor::start(world);
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes(&supervisor, &python, &home, |_| {});
+    let _app = home.start(&supervisor);
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(archives(&home.path("nas")).len(), 1);
 }
 
 #[test]
