@@ -98,12 +98,11 @@ fn everything_is_backed_up_through_the_storage_and_made_anew() {
 #[test]
 fn a_backup_that_is_due_at_the_start_waits_until_supervisor_has_mounted() {
     let Some(python) = python() else { return };
-    let mut world = World::default();
-    world.mounting = Some(Arc::new(|_| {
+    let mounting = Arc::new(|_: &Value| {
         std::thread::sleep(std::time::Duration::from_secs(3));
         true
-    }));
-    let supervisor = Supervisor::start(world);
+    });
+    let supervisor = Supervisor::start(World { mounting: Some(mounting), ..World::default() });
     let home = Home::new(&format!("{ONE}{JOB}"));
     home::writes(&supervisor, &python, &home, |_| {});
     let _app = home.start(&supervisor);
