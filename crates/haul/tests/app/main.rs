@@ -259,3 +259,15 @@ fn outside_of_home_assistant_it_says_what_to_use_instead() {
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code != Some(0) && said.contains("only the app on Home Assistant OS"), "{said}");
 }
+
+#[test]
+fn the_documentations_example_is_one_and_two_jobs_in_one_folder_are_refused() {
+    let text = include_str!("../../../../docs/HAOS.md");
+    let example = text.split("```toml\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
+    let home = Home::new(example);
+    let (code, said) = home.haul(&["jobs"]);
+    assert!(code == Some(0) && said.contains("nas-quick") && said.contains("everything"), "{said}");
+    home.configure(&example.replace("[\"nas-quick\"]", "[\"nas\"]"));
+    let (code, said) = home.haul(&["jobs"]);
+    assert!(code == Some(2) && said.contains("each would remove what the other keeps"), "{said}");
+}
