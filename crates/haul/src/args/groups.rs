@@ -8,7 +8,7 @@ use super::Command;
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make backups", &["backup", "push", "migrate"]),
-    ("Back up by itself", &["serve", "run", "status", "jobs", "pause", "resume", "notify"]),
+    ("Back up by itself", &["serve", "run", "status", "jobs", "pause", "resume", "notify", "app"]),
     ("Inspect backups", &["list", "verify", "rehearse", "inspect", "ls", "cat", "diff"]),
     ("Restore and repair", &["restore", "get", "repair"]),
     ("Remove backups", &["prune", "rm", "pin", "unpin"]),
