@@ -429,6 +429,11 @@ async fn apps_and_folders_are_offered_in_home_assistant_alone() {
     }
     let page = site.send(request("GET", "/setup", &[], ""), Trust::Ingress).await;
     assert!(page.text.contains("name=\"everything\" value=\"yes\" checked"), "{}", page.text);
+    // Home Assistant runs there, and nothing is replaced below it.
+    let path = format!("/backups/{}/restore", site.archive(0).id);
+    let page = site.send(request("GET", &path, &[], ""), Trust::Ingress).await;
+    assert!(page.text.contains("/share/restored") && !page.text.contains("value=\"replace\""), "{}", page.text);
+    assert!(site.get(&path).await.text.contains("value=\"replace\""));
 }
 
 #[tokio::test]

@@ -166,9 +166,10 @@ fn target(config: &Config, archive: &ArchiveStatus, wanted: &RestoreWanted) -> R
     Ok(typed.to_owned())
 }
 
-/// Where restores go that are to go nowhere else.
+/// Where restores go that are to go nowhere else: where a user can reach them.
 pub(in crate::serve) fn restored() -> PathBuf {
-    destination::state_directory().join("restored")
+    let named = std::env::var_os("HAUL_RESTORED").map(PathBuf::from).filter(|named| named.is_absolute());
+    named.unwrap_or_else(|| destination::state_directory().join("restored"))
 }
 
 /// A new directory there: wherever Haul runs, it can write there, and what is in it stays.
