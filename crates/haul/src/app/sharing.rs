@@ -324,6 +324,15 @@ impl Work {
         let ours = Ours::at([address]);
         let network = &self.app.network.bridge;
         let before = destination::state_directory().join(DEFAULT);
+        // An earlier pass, or an app that was killed, could not set it back.
+        if let Ok(default) = std::fs::read_to_string(&before) {
+            let default = Some(default.trim()).filter(|default| !default.is_empty());
+            if let Err(error) = network.wait(mount::restore_default(&self.app.supervisor, default, &ours)) {
+                say(&format!("warning: {error}; {}", error.advice));
+                return false;
+            }
+            let _ = std::fs::remove_file(&before);
+        }
         let kept = network.wait(mount::keep(&self.app.supervisor, &wanted, &ours, |default| {
             // Whatever it is, an app that is killed in between finds it there.
             let _ = private::write(&before, default.unwrap_or_default().as_bytes());
@@ -335,8 +344,8 @@ impl Work {
                 state.mounted = names.into_iter().filter(|(_, name)| kept.working.contains(name)).collect();
                 drop(state);
                 self.wake.notify_all();
-                for failed in &kept.failed {
-                    say(&format!("warning: {}; {}", failed.error, failed.error.advice));
+                for error in kept.failed.iter().map(|failed| &failed.error).chain(&kept.default) {
+                    say(&format!("warning: {error}; {}", error.advice));
                 }
                 if kept.is_complete() {
                     let _ = std::fs::remove_file(&before);

@@ -34,6 +34,10 @@ const LATE: Duration = Duration::from_secs(30);
 const NOTED: Duration = Duration::from_secs(5);
 /// After the last byte, its job takes no longer.
 const ENDING: Duration = Duration::from_mins(1);
+/// What failed in it is asked so often.
+const ASKED: u32 = 10;
+/// No answer is no praise.
+const UNKNOWN: &str = "perhaps what Supervisor could not save: it did not say";
 /// Without an answer for so long it is gone.
 const SILENT: Duration = Duration::from_mins(10);
 
@@ -70,9 +74,15 @@ pub(crate) fn back_up(
     let complaints = {
         let (app, started) = (Arc::clone(app), Arc::clone(&started));
         Box::new(move |_: &habackup::manifest::Manifest| {
-            let job = started.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            let job = job.and_then(|job| app.network.bridge.wait(app.supervisor.job(&job)).ok());
-            job.as_ref().map(complaints).unwrap_or_default()
+            // The answer to the order may come after a small backup, and Supervisor may be busy.
+            for _ in 0..ASKED {
+                let job = started.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+                if let Some(Ok(job)) = job.map(|job| app.network.bridge.wait(app.supervisor.job(&job))) {
+                    return complaints(&job);
+                }
+                std::thread::sleep(LOOK);
+            }
+            vec![UNKNOWN.to_owned()]
         })
     };
     let order = Order {

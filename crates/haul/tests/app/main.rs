@@ -14,7 +14,7 @@ use home::{Home, archives, python, verdict};
 use serde_json::{Value, json};
 use testkit::{
     mosquitto::Mosquitto,
-    supervisor::{Order, Supervisor, World},
+    supervisor::{Fault, Order, Supervisor, World},
     wait,
 };
 
@@ -183,6 +183,38 @@ fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     supervisor.change(|world| world.state = "freeze");
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code != Some(0) && said.contains("Supervisor"), "{said}");
+}
+
+#[test]
+fn the_usual_place_for_backups_is_set_back_by_the_next_start_too() {
+    let mut world = World::default();
+    world.mounts.push(testkit::supervisor::mount("mine", "192.168.1.9", "x"));
+    let supervisor = Supervisor::start(world);
+    let home = Home::new(ONE);
+    // An app was killed after Supervisor had made Haul's storage the usual place.
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    drop(app);
+    supervisor.change(|world| world.default_backup_mount = Some("haul_nas".to_owned()));
+    fs::write(home.path("state/default-backup-mount"), "mine").unwrap();
+    let _app = home.start(&supervisor);
+    let is_mine = || supervisor.change(|world| world.default_backup_mount.as_deref() == Some("mine"));
+    wait::until("it is what it was", is_mine);
+}
+
+#[test]
+fn what_supervisor_does_not_say_is_not_taken_for_whole() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes(&supervisor, &python, &home, |_| {});
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    for _ in 0..40 {
+        supervisor.fault("GET", "/jobs/*", Fault::Says(500, "{}".to_owned()));
+    }
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code == Some(3) && said.contains("could not save"), "{code:?} {said}");
 }
 
 #[test]
