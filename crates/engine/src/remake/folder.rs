@@ -15,9 +15,12 @@ use habackup::tar::{END, Header, Kind, encode, padding};
 
 use crate::text::shown;
 
-/// Whether there is anything in it.
+/// Whether there is anything in it. What can't be read counts: the tar says so.
 pub(super) fn has_content(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// The tar of a folder, in the order of names.
@@ -104,16 +107,23 @@ impl FolderTar {
 
     fn content(&mut self, buffer: &mut [u8]) -> usize {
         let wanted = self.left.min(buffer.len() as u64) as usize;
-        let read = match &mut self.body {
-            Some((file, _)) => file.read(&mut buffer[..wanted]).unwrap_or(0),
-            None => 0,
-        };
-        if read > 0 {
-            self.left -= read as u64;
-            return read;
+        let mut why = "became shorter while it was read".to_owned();
+        while let Some((file, _)) = &mut self.body {
+            match file.read(&mut buffer[..wanted]) {
+                Ok(0) => break,
+                Ok(read) => {
+                    self.left -= read as u64;
+                    return read;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    why = format!("can't be read: {}", crate::text::plain(&error));
+                    break;
+                }
+            }
         }
         if let Some((_, below)) = self.body.take() {
-            self.fault(&below, "became shorter while it was read");
+            self.fault(&below, &why);
         }
         buffer[..wanted].fill(0);
         self.left -= wanted as u64;

@@ -24,7 +24,10 @@ fn settings(provided: &Provided, state: &Path) -> io::Result<Mqtt> {
     let password = provided.password.as_ref().filter(|_| settings.username.is_some());
     if let Some(password) = password {
         let path = state.join(PASSWORD);
-        private::write(&path, password.expose().as_bytes())?;
+        // It is asked for again and again, and written once.
+        if std::fs::read(&path).ok().as_deref() != Some(password.expose().as_bytes()) {
+            private::write(&path, password.expose().as_bytes())?;
+        }
         settings.password_file = Some(path);
     }
     Ok(settings)

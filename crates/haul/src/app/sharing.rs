@@ -118,6 +118,8 @@ struct State {
     is_told: BTreeSet<String>,
     is_dirty: bool,
     is_ending: bool,
+    /// Destinations that can't take a stream, and what they were made of.
+    unfit: BTreeMap<String, String>,
 }
 
 impl Sharing {
@@ -149,6 +151,7 @@ impl Sharing {
                 is_told: BTreeSet::new(),
                 is_dirty: true,
                 is_ending: false,
+                unfit: BTreeMap::new(),
             }),
             wake: Condvar::new(),
             cancel: cancel.clone(),
@@ -209,7 +212,7 @@ impl Work {
             let config = state.config.clone();
             drop(state);
             let is_served = self.serve(&config);
-            let is_mounted = self.mount();
+            let is_mounted = self.mount(&config);
             if let Some(broker) = self.app.broker() {
                 (self.hears.broker)(broker);
             }
@@ -223,16 +226,21 @@ impl Work {
             .destinations()
             .map(|(name, named)| (name.to_owned(), format!("{} {:?}", named.address.plain(), named.said())))
             .collect();
-        let served = self.lock().served.clone();
+        let (served, unfit) = {
+            let mut state = self.lock();
+            state.unfit.retain(|name, of| wanted.get(name) == Some(of));
+            (state.served.clone(), state.unfit.clone())
+        };
         let mut all = true;
         for name in served.iter().filter(|(name, of)| wanted.get(*name) != Some(of)).map(|(name, _)| name) {
             self.app.network.bridge.wait(self.folders.remove(name));
             self.lock().served.remove(name);
         }
-        for (name, of) in wanted.iter().filter(|(name, of)| served.get(*name) != Some(of)) {
+        for (name, of) in wanted.iter().filter(|(name, of)| served.get(*name) != Some(of) && !unfit.contains_key(*name))
+        {
             match self.shared(config, name) {
                 // Not a place for a stream.
-                Ok(None) => {}
+                Ok(None) => drop(self.lock().unfit.insert(name.clone(), of.clone())),
                 Ok(Some(shared)) => match self.app.network.bridge.wait(self.folders.add(shared)) {
                     Ok(()) => drop(self.lock().served.insert(name.clone(), of.clone())),
                     Err(error) => {
@@ -296,7 +304,7 @@ impl Work {
     }
 
     /// Makes Supervisor's network storage what the folders are. Whether it is.
-    fn mount(&self) -> bool {
+    fn mount(&self, config: &Config) -> bool {
         let address = match self.server() {
             Ok(address) => address,
             Err(failure) => {
@@ -304,11 +312,13 @@ impl Work {
                 return false;
             }
         };
-        let (renewed, told, served) = {
+        let (renewed, told, unfit) = {
             let state = self.lock();
-            (state.renewed, state.is_told.clone(), state.served.clone())
+            (state.renewed, state.is_told.clone(), state.unfit.clone())
         };
-        let names = mount_names(served.keys().map(String::as_str));
+        // One that can't be served just now keeps its storage, and every other one its name.
+        let fit = config.destinations().map(|(name, _)| name).filter(|name| !unfit.contains_key(*name));
+        let names = mount_names(fit);
         let wanted: Vec<Wanted> = names
             .iter()
             .map(|(destination, name)| Wanted {
@@ -366,7 +376,13 @@ fn mount_names<'n>(destinations: impl Iterator<Item = &'n str>) -> BTreeMap<Stri
     let mut taken = BTreeSet::new();
     for destination in destinations {
         let plain = mount_name(destination);
-        let name = (1..).map(|number| if number == 1 { plain.clone() } else { format!("{plain}_{number}") });
+        let name = (1..).map(|number| {
+            if number == 1 {
+                plain.clone()
+            } else {
+                format!("{}_{number}", &plain[..plain.len().min(LONGEST_NAME - 4)])
+            }
+        });
         if let Some(name) = name.into_iter().find(|name| taken.insert(name.clone())) {
             names.insert(destination.to_owned(), name);
         }
@@ -420,6 +436,8 @@ mod tests {
             names,
             [("Größe", "haul_Gr__e"), ("nas", "haul_nas"), ("nas-1", "haul_nas_1"), ("nas_1", "haul_nas_1_2")]
         );
-        assert!(mount_name(&"a".repeat(200)).len() <= LONGEST_NAME);
+        let long = ["a".repeat(70), "a".repeat(80)];
+        let names = mount_names(long.iter().map(String::as_str));
+        assert!(names.len() == 2 && names.values().all(|name| name.len() <= LONGEST_NAME), "{names:?}");
     }
 }
