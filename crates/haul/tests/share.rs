@@ -271,6 +271,18 @@ fn only_the_user_comes_in_and_nothing_is_removed_where_that_is_not_allowed() {
 }
 
 #[test]
+fn what_is_no_backup_is_called_so_also_when_haul_share_ends() {
+    let home = home("[destinations.nas]\nurl = \"nas\"\n");
+    let path = home.path();
+    let mut sharing = Sharing::start(path, &["nas"]);
+    fs::write(path.join("garbage"), "garbage\n").unwrap();
+    sharing.does(path, "put garbage g.tar");
+    kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
+    assert_eq!(sharing.line(), "Could not receive g.tar: it ends at byte 8 and is not complete");
+    assert!(names(&path.join("nas")).is_empty());
+}
+
+#[test]
 fn ctrl_c_in_the_middle_of_a_backup_leaves_nothing_behind() {
     let home = home("[destinations.nas]\nurl = \"nas\"\n");
     let path = home.path();

@@ -62,8 +62,8 @@ impl Folder {
         (self.0.shared.on_event)(event);
     }
 
+    /// A handle to an upload in which it is counted.
     fn growing(&self, name: &str, upload: Arc<Upload>, writes: bool) -> Box<dyn Handle> {
-        upload.opened();
         Box::new(Growing { uploads: self.0.uploads.clone(), name: name.to_owned(), upload, writes })
     }
 
@@ -73,9 +73,14 @@ impl Folder {
                 _ if options.directory => Err(SmbError::NotADirectory),
                 OpenIntent::Create => Err(SmbError::Exists),
                 OpenIntent::Truncate | OpenIntent::OverwriteOrCreate => Err(SmbError::Sharing),
-                // Two writers of one file would mix it up; one that lost its connection goes on.
-                _ if options.write && !upload.is_left() => Err(SmbError::Sharing),
-                _ => Ok((self.growing(name, upload, options.write), OpenAction::Opened)),
+                // One that lost its connection goes on.
+                _ if options.write && !upload.opened_to_write() => Err(SmbError::Sharing),
+                _ => {
+                    if !options.write {
+                        upload.opened();
+                    }
+                    Ok((self.growing(name, upload, options.write), OpenAction::Opened))
+                }
             };
         }
         match self.place().entry(name).await? {

@@ -169,7 +169,7 @@ mod tests {
         assert!(recent.held <= WINDOW && recent.pieces.len() == WINDOW >> 20);
         assert!(recent.find(None, 0, &noise(1 << 20, 1)).is_none());
         assert!(recent.find(None, 0, &noise(1 << 20, 20)).is_some());
-        // The same bytes everywhere take no forever.
+        // What is the same everywhere is found at its first place.
         let mut zeros = Recent::default();
         zeros.push(&archive, 0, &vec![0; 4 << 20].into());
         let mut data = vec![0; 1 << 20];

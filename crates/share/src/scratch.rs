@@ -75,7 +75,7 @@ impl Directory {
     }
 }
 
-/// A file.
+/// A file in a directory of these.
 pub(crate) struct Content {
     /// Of its directory, and its own.
     path: String,

@@ -94,7 +94,7 @@ pub(crate) enum Failed {
 }
 
 impl Upload {
-    /// Begins one called `name`.
+    /// Begins one called `name`; whoever begins it has it open to write.
     pub(crate) fn begin(shared: &Arc<Shared>, store: Option<Arc<dyn Store>>, name: &str) -> Arc<Self> {
         let (orders, mut steps) = mpsc::channel();
         let (tell, ended) = watch::channel(None);
@@ -105,8 +105,8 @@ impl Upload {
             ended,
             failed: Mutex::default(),
             length: 0.into(),
-            open: 0.into(),
-            openings: 0.into(),
+            open: 1.into(),
+            openings: 1.into(),
             finishing: false.into(),
         });
         let (shared, name) = (Arc::clone(shared), name.to_owned());
@@ -192,10 +192,19 @@ impl Upload {
         self.finishing.load(Ordering::Acquire)
     }
 
-    /// One more handle leads here.
+    /// One more handle leads here, which does not write.
     pub(crate) fn opened(&self) {
         self.open.fetch_add(1, Ordering::AcqRel);
         self.openings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A handle that writes leads here, unless another one is open: two writers of one file would mix it up.
+    pub(crate) fn opened_to_write(&self) -> bool {
+        let is_first = self.open.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if is_first {
+            self.openings.fetch_add(1, Ordering::AcqRel);
+        }
+        is_first
     }
 
     /// How many there were so far.

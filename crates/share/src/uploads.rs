@@ -36,7 +36,7 @@ impl Uploads {
         Self { shared: Arc::clone(shared), place: Arc::clone(place), all: Arc::default() }
     }
 
-    /// By their names.
+    /// All of them, by name.
     pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Upload>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,7 +59,9 @@ impl Uploads {
     pub(crate) async fn end(&self, why: &str) {
         let uploads = self.lock().clone();
         for (name, upload) in uploads.into_iter().filter(|(_, upload)| !upload.is_finishing()) {
-            self.give_up(&name, &upload, why).await;
+            // One that nobody writes any more lacks something.
+            let why = if upload.is_left() { upload.lacks().await } else { why.to_owned() };
+            self.give_up(&name, &upload, &why).await;
         }
     }
 
@@ -79,9 +81,15 @@ impl Uploads {
             if upload.failure().is_none() && upload.outcome().is_none() {
                 tokio::time::sleep(RECONNECT).await;
             }
-            if upload.is_left() && upload.openings() == openings {
+            let is_given_up = {
+                // Nobody finds it there to open it once more.
+                let mut all = uploads.lock();
+                let is_left = upload.is_left() && upload.openings() == openings;
+                is_left && all.remove(&name).is_some()
+            };
+            if is_given_up {
                 let why = upload.lacks().await;
-                uploads.give_up(&name, &upload, &why).await;
+                uploads.ended(&name, &upload, &why).await;
             }
         });
         false
@@ -104,15 +112,19 @@ impl Uploads {
     /// Nothing of it stays anywhere.
     pub(crate) async fn give_up(&self, name: &str, upload: &Arc<Upload>, why: &str) {
         let there = self.lock().remove(name);
-        if there.is_none() {
-            return;
+        if there.is_some() {
+            self.ended(name, upload, why).await;
         }
+    }
+
+    /// It is out of the list, and ends.
+    async fn ended(&self, name: &str, upload: &Arc<Upload>, why: &str) {
         upload.abort(why).await;
         let _ = upload.end().await;
         self.say(Event::Failed { name: name.to_owned(), reason: why.to_owned() });
     }
 
-    /// Begins one.
+    /// Begins one, open to write.
     pub(crate) async fn begin(&self, name: &str) -> SmbResult<Arc<Upload>> {
         if !names::is_archive(name) {
             return Err(SmbError::NameInvalid);
@@ -142,7 +154,6 @@ impl Uploads {
             return Err(SmbError::Exists);
         }
         let upload = self.begin(name).await?;
-        upload.opened();
         let (uploads, name) = (self.clone(), name.to_owned());
         let sent = tokio::spawn(async move {
             let (reading, mut at) = (Reading::new(&uploads.place), 0);
