@@ -129,20 +129,6 @@ fn sql(path: &Path, statements: &str) {
     assert!(Command::new("python3").arg("-c").arg(script).arg(path).arg(statements).status().unwrap().success());
 }
 
-fn python_with_securetar() -> Option<String> {
-    let python = std::env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import securetar; securetar.SecureTarDecryptStream"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{python} cannot import securetar, and CI must not skip"
-    );
-    eprintln!("SKIPPED: {python} cannot import securetar; set HAUL_PYTHON to a Python that can");
-    None
-}
-
 /// Reads every byte the way Home Assistant does, and to the end of the gzip member, which it does not.
 const PYTHON: &str = r#"
 import gzip, io, sys, tarfile
@@ -168,7 +154,7 @@ fn every_kind_of_archive_has_true_sizes_from_its_first_byte() {
     let home = Home::sample();
     home.write("www/video.mp4", &half_noise(5 << 20, 1));
     home.write("www/empty.txt", b"");
-    let python = python_with_securetar();
+    let python = testkit::python::with_securetar("SecureTarDecryptStream");
     for compressed in [true, false] {
         for (password, securetar) in
             [(None, SecureTar::Auto), (Some("pass word"), SecureTar::V2), (Some("pass word"), SecureTar::V3)]

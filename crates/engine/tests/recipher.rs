@@ -1,7 +1,7 @@
 //! Archives after Home Assistant Core decrypted them for a download, or encrypted them for a location that requires it:
 //! Core's way of doing so, with Python's own `tarfile` and `securetar`. Without a Python that has it (`HAUL_PYTHON`)
 //! the tests say so and pass, except in CI.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crafted;
 
@@ -17,17 +17,7 @@ use habackup::{archive::Archive, securetar::SecureTarVersion};
 const NEW: &str = "another password";
 
 fn python() -> Option<String> {
-    let python = std::env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import securetar; securetar.SecureTarEncryptStream"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{python} cannot import securetar, and CI must not skip"
-    );
-    eprintln!("SKIPPED: {python} cannot import a current securetar; set HAUL_PYTHON to a Python that can");
-    None
+    testkit::python::with_securetar("SecureTarEncryptStream")
 }
 
 /// What Core makes of an archive.

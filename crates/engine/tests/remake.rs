@@ -281,6 +281,19 @@ fn a_folder_that_its_writer_leaves_out_is_added() {
 }
 
 #[test]
+fn what_stands_behind_the_first_zeros_of_a_part_is_not_there_for_whoever_unpacks_it() {
+    let mut split = Inner::config().bytes;
+    split.extend_from_slice(&[0; 512]);
+    split.extend_from_slice(&Inner::default().file("data/more", b"x").ended());
+    let text: serde_json::Value = serde_json::from_slice(&description()).unwrap();
+    let text = json!({ "addons": [], "folders": [], "name": text["name"], "date": text["date"], "slug": text["slug"],
+        "version": 2, "type": "full", "homeassistant": text["homeassistant"], "extra": {} });
+    let text = text.to_string();
+    let made = make(coming(&[("homeassistant.tar", &split), (DESCRIPTION, text.as_bytes())], 900), None, None, &[]);
+    assert!(made.missing().iter().any(|what| what.contains("its content is damaged")), "{:?}", made.missing());
+}
+
+#[test]
 fn an_archive_without_home_assistant_has_no_index_and_is_whole() {
     let ssh = app("ssh");
     let text = json!({

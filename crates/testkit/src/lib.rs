@@ -14,6 +14,7 @@ pub mod nobody;
 pub mod noise;
 mod process;
 pub mod proxy;
+pub mod python;
 pub mod rig;
 pub mod s3;
 pub mod sshd;

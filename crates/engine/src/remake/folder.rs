@@ -88,7 +88,7 @@ impl FolderTar {
                 Err(error) => return self.fault(&below, &format!("can't be read: {}", crate::text::plain(&error))),
             }
         } else {
-            // Sockets and the like are no data.
+            // Sockets, pipes and devices hold no data.
             return;
         }
         let header = Header {

@@ -139,9 +139,10 @@ impl<R: Read> Look<R> {
                     self.state = State::Ended;
                 }
             }
+            // Whoever unpacks it stops at the first zeros.
+            Gathered::Header(..) if self.zeros > 0 => self.state = State::Lost,
             Gathered::NoHeader => self.state = State::Lost,
             Gathered::Header(bytes, entry) => {
-                self.zeros = 0;
                 self.members += 1;
                 if let Some(main) = &mut self.main {
                     main.begin(&entry, self.position - bytes.len() as u64, self.position);

@@ -73,6 +73,7 @@ impl<'a> PartReader<'a> {
 
     fn fetch(&mut self) -> Result<(), String> {
         match self.pieces.next()? {
+            Some(Piece::Content(bytes)) if bytes.is_empty() => Ok(()),
             Some(Piece::Content(bytes)) => {
                 self.waiting += bytes.len();
                 self.held.push_back(bytes);

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value, json};
@@ -17,17 +18,7 @@ use testkit::{
 
 /// A Python that has the library Supervisor writes with.
 pub(crate) fn python() -> Option<String> {
-    let python = std::env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import securetar; securetar.SecureTarArchive"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{python} cannot import securetar, and CI must not skip"
-    );
-    eprintln!("SKIPPED: {python} cannot import a current securetar; set HAUL_PYTHON to a Python that can");
-    None
+    testkit::python::with_securetar("SecureTarArchive")
 }
 
 pub(crate) struct Home(tempfile::TempDir);
@@ -123,6 +114,15 @@ impl App {
         let mut last = String::new();
         self.lines.read_to_string(&mut last).unwrap();
         last
+    }
+
+    /// Ctrl-C; it ends long before Supervisor's answer would be given up.
+    pub(crate) fn interrupt(&mut self) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::INT)
+            .unwrap();
+        let since = Instant::now();
+        wait::until("it ends", || self.child.try_wait().unwrap().is_some());
+        assert!(since.elapsed() < Duration::from_secs(20), "it waited for Supervisor's answer");
     }
 
     /// The first line of the page's answer to a user.
