@@ -11,7 +11,7 @@ pub enum Kind {
     NotReady,
     /// A backup, a restore or another change is under way. May pass.
     Busy,
-    /// Supervisor fell over its own feet (500). May pass.
+    /// Supervisor failed by an error of its own (500). May pass.
     Failing,
     /// There is no token, or it is not accepted.
     Token,

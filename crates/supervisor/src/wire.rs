@@ -152,7 +152,7 @@ impl Supervisor {
             let asked = Asked { operation: ask.operation, secrets: ask.secrets };
             let body = read(ask, response).await?;
             return match asked.data::<IgnoredAny>(status, &body) {
-                Ok(_) => Err(asked.strange("it is no WebSocket")),
+                Ok(_) => Err(asked.strange("it does not speak WebSocket")),
                 Err(error) => Err(error),
             };
         }

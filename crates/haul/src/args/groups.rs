@@ -8,7 +8,7 @@ use super::Command;
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make backups", &["backup", "push", "migrate"]),
-    ("Back up by itself", &["serve", "run", "status", "jobs", "pause", "resume", "notify", "app"]),
+    ("Back up by itself", &["serve", "app", "run", "status", "jobs", "pause", "resume", "notify"]),
     ("Inspect backups", &["list", "verify", "rehearse", "inspect", "ls", "cat", "diff"]),
     ("Restore and repair", &["restore", "get", "repair"]),
     ("Remove backups", &["prune", "rm", "pin", "unpin"]),

@@ -132,9 +132,9 @@ pub(crate) enum Command {
     /// Back up, copy, verify and rotate by itself, as the jobs in haul.toml say
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
-    /// Do the same as an app of Home Assistant OS, with destinations among its locations
+    /// Do what `haul serve` does as an app of Home Assistant OS
     ///
-    /// `haul serve` for the app's container. The page is shown by Home Assistant to its administrators. Each destination becomes a network storage of Home Assistant, and jobs with
+    /// For the app's container. The page is shown by Home Assistant to its administrators. Each destination becomes a network storage of Home Assistant, and jobs with
     /// `everything = true` back up every app and folder.
     App(AppArgs),
     /// Run a job now

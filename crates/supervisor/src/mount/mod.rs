@@ -139,7 +139,7 @@ impl Supervisor {
         self.ask(Ask::get("list the network storages", &["mounts"], self.timeouts.answer)).await
     }
 
-    /// Creates a mount, and waits until it is mounted. If there was no default for backups, it is that now.
+    /// Creates a mount, and waits until it is mounted. If there was no default for backups, it becomes the default.
     pub async fn create_mount(&self, wanted: &Wanted) -> Result<(), Error> {
         let operation = format!("create the network storage {}", wanted.name);
         wanted.check(&operation)?;

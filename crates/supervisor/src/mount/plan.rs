@@ -78,7 +78,7 @@ impl Step<'_> {
 
     /// Whether it interrupts whoever reads or writes there.
     pub fn interrupts(&self) -> bool {
-        matches!(self, Self::Update(_) | Self::Reload(_) | Self::Remove(_))
+        matches!(self, Self::Update(_) | Self::Remove(_))
     }
 }
 
