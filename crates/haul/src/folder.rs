@@ -1,13 +1,12 @@
 //! A destination as a network folder, which is there whether the destination answers now or later.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use share::{Connect, Shared};
-use store::{Store, StoreError};
+use store::{Address, Store, StoreError};
 
 use crate::{
     destination::{self, Destination, Network},
@@ -19,9 +18,38 @@ const FIRST_CONTACT: Duration = Duration::from_secs(9);
 /// A later attempt may take so long; nobody waits for it.
 const CONTACT: Duration = Duration::from_secs(30);
 
-/// How a folder reaches its destination; `None`: nothing can be streamed there. A mistake fails at once; that the
-/// destination is away, or back, is only told: a line, and whether it is bad news.
-pub(crate) fn connect(
+/// Memory in which each backup waits for a slow destination, unless somebody says otherwise.
+const MEMORY: usize = 64 << 20;
+
+/// A destination as a folder, in which everything may be removed and of which nobody hears; `None`: nothing can be
+/// streamed there. A mistake fails at once; that the destination is away, or back, is only told: a line, and whether it
+/// is bad news.
+pub(crate) fn of(
+    name: &str,
+    destination: &Destination,
+    network: &Network,
+    tell: impl Fn(&str, bool) + Send + Sync + 'static,
+) -> Result<Option<Shared>, StoreError> {
+    let Some(connect) = connect(destination, network, tell)? else { return Ok(None) };
+    let directory = match &destination.address {
+        Address::Local(directory) => Some(directory.clone()),
+        _ => None,
+    };
+    Ok(Some(Shared {
+        name: name.to_owned(),
+        connect,
+        directory,
+        cache: Some(destination::state_directory().join("share").join(name)),
+        bridge: network.bridge.clone(),
+        context: network.context_for(destination),
+        memory: MEMORY,
+        keeps: Arc::new(|_| false),
+        remaker: None,
+        on_event: Arc::new(|_| ()),
+    }))
+}
+
+fn connect(
     destination: &Destination,
     network: &Network,
     tell: impl Fn(&str, bool) + Send + Sync + 'static,
@@ -58,9 +86,4 @@ pub(crate) fn connect(
 
 fn streams(store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
     if Shared::can_stream(&store) { Ok(store) } else { Err(format!("nothing can be streamed to {}", store.label())) }
-}
-
-/// Where a folder keeps what it remembers of its destination.
-pub(crate) fn cache(name: &str) -> PathBuf {
-    destination::state_directory().join("share").join(name)
 }

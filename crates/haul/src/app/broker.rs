@@ -2,19 +2,27 @@
 
 use std::{io, path::Path};
 
+use store::Cancellation;
 use supervisor::Mqtt as Provided;
 
 use super::{App, private};
-use crate::{config::Mqtt, destination};
+use crate::{
+    config::Mqtt,
+    destination,
+    failure::{FAILED, Failure},
+};
 
 /// Its password, for the connection, which reads it from a file as it reads those of others.
 const PASSWORD: &str = "mqtt-password";
 
 impl App {
     /// The broker, if there is one.
-    pub(crate) fn broker(&self) -> Option<Mqtt> {
-        let provided = self.network.bridge.wait(self.supervisor.mqtt()).ok()??;
-        settings(&provided, &destination::state_directory()).ok()
+    pub(super) fn broker(&self, cancel: &Cancellation) -> Result<Option<Mqtt>, Failure> {
+        let Some(provided) = self.ask(cancel, self.supervisor.mqtt())? else { return Ok(None) };
+        settings(&provided, &destination::state_directory()).map(Some).map_err(|error| {
+            let why = engine::plain_reason(&error);
+            Failure::new(FAILED, format!("can't keep the MQTT broker's password in the state directory: {why}"))
+        })
     }
 }
 

@@ -12,14 +12,14 @@ use engine::{
 };
 use habackup::manifest::Manifest;
 use share::Remaker;
-use store::Cancellation;
+use store::{Cancellation, OnCancel};
 
 use crate::{destination::Network, failure::Failure};
 
 /// What a backup brings with it that is written by somebody else.
 type Complaints = Box<dyn Fn(&Manifest) -> Vec<String> + Send>;
 
-/// One that is expected.
+/// An archive that Haul has asked for.
 pub(super) struct Order {
     pub(super) options: RemakeOptions,
     pub(super) network: Option<Network>,
@@ -29,7 +29,7 @@ pub(super) struct Order {
     pub(super) cancel: Cancellation,
 }
 
-/// All that are.
+/// All archives that Haul has asked for and that have not begun to come.
 #[derive(Default)]
 pub(super) struct Expected(Mutex<BTreeMap<Key, Waiting>>);
 
@@ -45,10 +45,12 @@ struct Waiting {
     done: mpsc::Sender<Result<Remade, Failure>>,
 }
 
-/// Takes the order back when nobody waits for it any more.
+/// Takes the order back when nobody waits for it any more: what has begun to come is given up then.
 pub(super) struct Promise {
     expected: Arc<Expected>,
     key: Key,
+    cancel: Cancellation,
+    _linked: OnCancel,
     pub(super) done: mpsc::Receiver<Result<Remade, Failure>>,
 }
 
@@ -62,6 +64,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         self.expected.lock().remove(&self.key);
+        self.cancel.cancel();
     }
 }
 
@@ -71,11 +74,16 @@ impl Expected {
     }
 
     /// Waits for an archive of this name in this folder.
-    pub(super) fn order(self: &Arc<Self>, folder: &str, name: &str, order: Order) -> Promise {
+    pub(super) fn order(self: &Arc<Self>, folder: &str, name: &str, mut order: Order) -> Promise {
         let (done, outcome) = mpsc::channel();
         let key = (folder.to_owned(), name.to_owned());
+        // It ends with whoever ordered it, and before.
+        let cancel = Cancellation::default();
+        let stop = cancel.clone();
+        let linked = order.cancel.on_cancel(move || stop.cancel());
+        order.cancel = cancel.clone();
         self.lock().insert(key.clone(), Waiting { order, done });
-        Promise { expected: Arc::clone(self), key, done: outcome }
+        Promise { expected: Arc::clone(self), key, cancel, _linked: linked, done: outcome }
     }
 
     /// What makes archives of one folder anew.

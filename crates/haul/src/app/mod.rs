@@ -28,7 +28,7 @@ use std::{
 };
 
 use store::Cancellation;
-use supervisor::{Info, OwnApp, Supervisor};
+use supervisor::Supervisor;
 
 use self::{expected::Expected, ingress::Administrators};
 pub(crate) use self::{
@@ -38,7 +38,7 @@ pub(crate) use self::{
 use crate::{
     args::AppArgs,
     destination::Network,
-    failure::{FAILED, Failure},
+    failure::{FAILED, Failure, INTERRUPTED},
     output,
 };
 
@@ -72,7 +72,7 @@ impl App {
             })?,
         };
         Ok(Self {
-            supervisor: Arc::new(supervisor.map_err(failed)?),
+            supervisor: Arc::new(supervisor.map_err(Unanswered::Failed)?),
             network,
             expected: Arc::default(),
             share: args.share,
@@ -87,23 +87,43 @@ impl App {
         Arc::new(Administrators::new(Arc::clone(&self.supervisor), self.network.bridge.clone(), self.from))
     }
 
-    fn own(&self) -> Result<OwnApp, Failure> {
-        self.network.bridge.wait(self.supervisor.own_app()).map_err(failed)
-    }
-
-    fn info(&self) -> Result<Info, Failure> {
-        self.network.bridge.wait(self.supervisor.info()).map_err(failed)
+    /// Asks Supervisor. Whoever is to stop does not wait for its answer.
+    fn ask<T>(
+        &self,
+        cancel: &Cancellation,
+        question: impl Future<Output = Result<T, supervisor::Error>>,
+    ) -> Result<T, Unanswered> {
+        match self.network.bridge.wait(cancel.unless_cancelled(question)) {
+            Some(answer) => answer.map_err(Unanswered::Failed),
+            None => Err(Unanswered::Stopped),
+        }
     }
 }
 
-/// In the words of every command.
-pub(crate) fn failed(error: supervisor::Error) -> Failure {
-    let (message, hint) = (error.to_string(), error.advice);
-    let failure = Failure::new(FAILED, message);
-    if hint.is_empty() { failure } else { failure.hint(hint) }
+/// Why there is no answer.
+enum Unanswered {
+    /// Nobody waits for it any more.
+    Stopped,
+    Failed(supervisor::Error),
 }
 
-/// Said in the log.
+impl Unanswered {
+    /// Whether the same may succeed a little later.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.is_transient())
+    }
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Stopped => Self::new(INTERRUPTED, "interrupted"),
+            Unanswered::Failed(error) => Self::new(FAILED, error.to_string()).hint(error.advice),
+        }
+    }
+}
+
+/// Writes a line to the log.
 fn say(line: &str) {
     output::log(line);
 }

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,14 +12,14 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use share::{Access, Event, Folders, Server, Shared};
-use store::{Address, Cancellation, Secret};
+use store::{Cancellation, Secret};
 use supervisor::mount::{self, Ours, Wanted};
 
-use super::{App, private, say};
+use super::{App, Unanswered, private, say};
 use crate::{
     config::{Config, Mqtt},
     destination,
-    failure::{FAILED, Failure},
+    failure::{FAILED, Failure, INTERRUPTED},
     folder, text,
 };
 
@@ -31,8 +30,6 @@ const PASSWORD: &str = "share-password";
 const DEFAULT: &str = "default-backup-mount";
 /// Names of network storage that are Haul's begin with this.
 const PREFIX: &str = "haul_";
-/// Memory of one backup that waits for a slow destination.
-const MEMORY: usize = 64 << 20;
 /// Supervisor is asked anew so often whether it has mounted what it should.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// Something is not as it should be: sooner.
@@ -90,7 +87,7 @@ pub(crate) struct Hears {
     /// Whether a destination's archive is protected from removal.
     pub(crate) is_kept: IsKept,
     /// The broker that Supervisor knows of, each time it was asked.
-    pub(crate) broker: Box<dyn Fn(Mqtt) + Send + Sync>,
+    pub(crate) broker: Box<dyn Fn(Option<Mqtt>) + Send + Sync>,
 }
 
 type Changed = Arc<dyn Fn(&str, bool) + Send + Sync>;
@@ -120,6 +117,8 @@ struct State {
     is_ending: bool,
     /// Destinations that can't take a stream, and what they were made of.
     unfit: BTreeMap<String, String>,
+    /// What this pass and the one before warned of: it is said once.
+    warned: (BTreeSet<String>, BTreeSet<String>),
 }
 
 impl Sharing {
@@ -152,11 +151,17 @@ impl Sharing {
                 is_dirty: true,
                 is_ending: false,
                 unfit: BTreeMap::new(),
+                warned: Default::default(),
             }),
             wake: Condvar::new(),
             cancel: cancel.clone(),
         });
-        app.network.bridge.spawn(server.run());
+        app.network.bridge.spawn(async move {
+            if let Err(error) = server.run().await {
+                let why = engine::plain_reason(&error);
+                say(&format!("error: Home Assistant reaches no location any more: {why}; restart the app"));
+            }
+        });
         let working = Arc::clone(&work);
         let thread = std::thread::Builder::new().name("haul-app".to_owned()).spawn(move || working.run());
         let thread = thread.map_err(|error| {
@@ -213,14 +218,34 @@ impl Work {
             drop(state);
             let is_served = self.serve(&config);
             let is_mounted = self.mount(&config);
-            if let Some(broker) = self.app.broker() {
-                (self.hears.broker)(broker);
+            match self.app.broker(&self.cancel) {
+                Ok(broker) => (self.hears.broker)(broker),
+                Err(failure) => self.warn(failure),
             }
+            let warned = &mut self.lock().warned;
+            warned.1 = std::mem::take(&mut warned.0);
             pause = if is_served && is_mounted { LOOK_AGAIN } else { SOON };
         }
     }
 
-    /// Makes the folders what the configuration says. Whether all are.
+    /// Says what is wrong, unless the pass before has said the same. A stop is nothing wrong.
+    fn warn(&self, failure: impl Into<Failure>) {
+        let failure = failure.into();
+        if failure.code == INTERRUPTED {
+            return;
+        }
+        let hint = failure.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let line = format!("warning: {}{hint}", failure.message);
+        let is_new = {
+            let warned = &mut self.lock().warned;
+            warned.0.insert(line.clone()) && !warned.1.contains(&line)
+        };
+        if is_new {
+            say(&line);
+        }
+    }
+
+    /// Makes the folders what the configuration says, and says whether all are.
     fn serve(&self, config: &Config) -> bool {
         let wanted: BTreeMap<String, String> = config
             .destinations()
@@ -234,7 +259,9 @@ impl Work {
         let mut all = true;
         for name in served.iter().filter(|(name, of)| wanted.get(*name) != Some(of)).map(|(name, _)| name) {
             self.app.network.bridge.wait(self.folders.remove(name));
-            self.lock().served.remove(name);
+            let mut state = self.lock();
+            state.served.remove(name);
+            state.mounted.remove(name);
         }
         for (name, of) in wanted.iter().filter(|(name, of)| served.get(*name) != Some(of) && !unfit.contains_key(*name))
         {
@@ -245,12 +272,13 @@ impl Work {
                     Ok(()) => drop(self.lock().served.insert(name.clone(), of.clone())),
                     Err(error) => {
                         let why = engine::plain_reason(&error);
-                        say(&format!("warning: {name}: can't be served to Home Assistant: {why}"));
+                        self.warn(Failure::new(FAILED, format!("{name} can't be served to Home Assistant: {why}")));
                         all = false;
                     }
                 },
                 Err(failure) => {
-                    say(&format!("warning: {name}: can't be served to Home Assistant: {}", failure.message));
+                    let message = format!("{name} can't be served to Home Assistant: {}", failure.message);
+                    self.warn(Failure { message, ..failure });
                     all = false;
                 }
             }
@@ -262,34 +290,16 @@ impl Work {
         let destination = destination::resolve(config, name)?;
         let network = &self.app.network;
         let changed = Arc::clone(&self.hears.changed);
-        let Some(connect) = folder::connect(&destination, network, move |line, is_bad| changed(line, is_bad))? else {
-            return Ok(None);
-        };
-        let directory: Option<PathBuf> = match &destination.address {
-            Address::Local(directory) => Some(directory.clone()),
-            _ => None,
-        };
+        let tell = move |line: &str, is_bad: bool| changed(line, is_bad);
+        let Some(shared) = folder::of(name, &destination, network, tell)? else { return Ok(None) };
         let (of, changed) = (name.to_owned(), Arc::clone(&self.hears.changed));
         let on_event = Arc::new(move |event: Event| {
             changed(&format!("{of}: {}", happened(&event)), matches!(event, Event::Failed { .. }));
         });
-        let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
         let remaker = Some(self.app.expected.of(name));
         let (of, is_kept) = (name.to_owned(), Arc::clone(&self.hears.is_kept));
         let keeps = Arc::new(move |archive: &str| is_kept(&of, archive));
-        let shared = Shared {
-            name: name.to_owned(),
-            connect,
-            directory,
-            cache: Some(folder::cache(name)),
-            bridge,
-            context,
-            memory: MEMORY,
-            keeps,
-            remaker,
-            on_event,
-        };
-        Ok(Some(shared))
+        Ok(Some(Shared { keeps, remaker, on_event, ..shared }))
     }
 
     /// Where Supervisor reaches the folders. The app's own address is another one when it is installed anew.
@@ -297,18 +307,19 @@ impl Work {
         if !self.address.ip().is_unspecified() {
             return Ok(self.address.ip().to_string());
         }
-        let own = self.app.own()?.address();
+        let own = self.app.ask(&self.cancel, self.app.supervisor.own_app())?.address();
         own.map(|address| address.to_string()).ok_or_else(|| {
             Failure::new(FAILED, "Supervisor does not know this app's address yet").hint("it is asked again soon")
         })
     }
 
-    /// Makes Supervisor's network storage what the folders are. Whether it is.
+    /// Makes Supervisor's network storage what the folders are, and says whether it is.
     fn mount(&self, config: &Config) -> bool {
         let address = match self.server() {
             Ok(address) => address,
             Err(failure) => {
-                say(&format!("warning: Home Assistant can't use the locations yet: {}", failure.message));
+                let message = format!("Home Assistant can't use the locations yet: {}", failure.message);
+                self.warn(Failure { message, ..failure });
                 return false;
             }
         };
@@ -332,45 +343,48 @@ impl Work {
             })
             .collect();
         let ours = Ours::at([address]);
-        let network = &self.app.network.bridge;
+        let (app, cancel) = (&self.app, &self.cancel);
         let before = destination::state_directory().join(DEFAULT);
         // An earlier pass, or an app that was killed, could not set it back.
         if let Ok(default) = std::fs::read_to_string(&before) {
             let default = Some(default.trim()).filter(|default| !default.is_empty());
-            if let Err(error) = network.wait(mount::restore_default(&self.app.supervisor, default, &ours)) {
-                say(&format!("warning: {error}; {}", error.advice));
+            if let Err(error) = app.ask(cancel, mount::restore_default(&app.supervisor, default, &ours)) {
+                self.warn(error);
                 return false;
             }
             let _ = std::fs::remove_file(&before);
         }
-        let kept = network.wait(mount::keep(&self.app.supervisor, &wanted, &ours, |default| {
+        let kept = mount::keep(&app.supervisor, &wanted, &ours, |default| {
             // Whatever it is, an app that is killed in between finds it there.
             let _ = private::write(&before, default.unwrap_or_default().as_bytes());
-        }));
-        match kept {
+        });
+        match app.ask(cancel, kept) {
             Ok(kept) => {
                 let mut state = self.lock();
                 state.is_told.extend(kept.working.iter().cloned());
                 state.mounted = names.into_iter().filter(|(_, name)| kept.working.contains(name)).collect();
                 drop(state);
                 self.wake.notify_all();
-                for error in kept.failed.iter().map(|failed| &failed.error).chain(&kept.default) {
-                    say(&format!("warning: {error}; {}", error.advice));
+                let is_complete = kept.is_complete();
+                for error in kept.failed.into_iter().map(|failed| failed.error).chain(kept.default) {
+                    self.warn(Unanswered::Failed(error));
                 }
-                if kept.is_complete() {
+                if is_complete {
                     let _ = std::fs::remove_file(&before);
                 }
-                kept.is_complete()
+                is_complete
             }
             Err(error) => {
-                say(&format!("warning: {error}; {}", error.advice));
+                // Whoever waits for one waits until Supervisor answers again.
+                self.lock().mounted.clear();
+                self.warn(error);
                 false
             }
         }
     }
 }
 
-/// How Supervisor's storage for each destination is called: letters, digits and `_` alone.
+/// The name of Supervisor's storage for each destination: letters, digits and `_` alone.
 fn mount_names<'n>(destinations: impl Iterator<Item = &'n str>) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     let mut taken = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! A job's backup of everything: Supervisor writes it, and it is made anew while it comes.
 
 use std::{
-    sync::{Arc, mpsc::RecvTimeoutError},
+    sync::{Arc, Mutex, PoisonError, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -9,13 +9,14 @@ use engine::{
     SecureTar,
     remake::{Remade, RemakeOptions},
 };
+use habackup::securetar::Password;
 use keeper::job::Job;
-use supervisor::{Job as SupervisorJob, NewBackup, Place};
+use store::Cancellation;
+use supervisor::{Job as SupervisorJob, JobKind, NewBackup, Place};
 
 use super::{
-    App, Reached,
-    expected::{ORDERED, Order},
-    failed,
+    App, Reached, Unanswered,
+    expected::{ORDERED, Order, Promise},
 };
 use crate::{
     clock,
@@ -30,6 +31,8 @@ const LOCAL_APPS_HERE: &str = "/addons";
 const LOOK: Duration = Duration::from_secs(2);
 /// It says that it has ended, and nothing has come: perhaps it comes yet.
 const LATE: Duration = Duration::from_secs(30);
+/// The same while its end is near.
+const SOON: Duration = Duration::from_millis(250);
 /// Its own words for a failure come so much later than the failure, at most.
 const NOTED: Duration = Duration::from_secs(5);
 /// After the last byte, its job takes no longer.
@@ -56,9 +59,9 @@ pub(crate) fn back_up(
     (app, reached): (&Arc<App>, &Reached),
     job: &Job,
     goals: Goals,
-    password: Option<habackup::securetar::Password>,
+    password: Option<Password>,
     progress: &Arc<engine::Progress>,
-    cancel: &store::Cancellation,
+    cancel: &Cancellation,
 ) -> Result<Remade, Failure> {
     let mount = reached.mount_of(&goals.folder).ok_or_else(|| {
         Failure::new(FAILED, format!("Supervisor does not reach {} as a network storage", goals.folder))
@@ -68,23 +71,8 @@ pub(crate) fn back_up(
     let title =
         job.making.title.clone().unwrap_or_else(|| now.strftime("Haul, everything, %Y-%m-%d %H:%M").to_string());
     let file_name = format!("{ORDERED}{}.tar", now.strftime("%Y-%m-%d_%H.%M_%S%f"));
-    let info = app.info()?;
-    let bridge = &app.network.bridge;
-    let started: Arc<std::sync::Mutex<Option<String>>> = Arc::default();
-    let complaints = {
-        let (app, started) = (Arc::clone(app), Arc::clone(&started));
-        Box::new(move |_: &habackup::manifest::Manifest| {
-            // The answer to the order may come after a small backup, and Supervisor may be busy.
-            for _ in 0..ASKED {
-                let job = started.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-                if let Some(Ok(job)) = job.map(|job| app.network.bridge.wait(app.supervisor.job(&job))) {
-                    return complaints(&job);
-                }
-                std::thread::sleep(LOOK);
-            }
-            vec![UNKNOWN.to_owned()]
-        })
-    };
+    let core = app.ask(cancel, app.supervisor.info())?.homeassistant;
+    let run = Run { app: Arc::clone(app), cancel: cancel.clone(), started: Arc::default() };
     let order = Order {
         options: RemakeOptions {
             destinations: goals.destinations,
@@ -92,74 +80,161 @@ pub(crate) fn back_up(
             level: (!job.making.uncompressed).then_some(job.making.level),
             password,
             securetar: SecureTar::Auto,
-            ha_version: info.homeassistant.as_deref().and_then(|version| version.parse().ok()),
+            ha_version: core.as_deref().and_then(|version| version.parse().ok()),
             folder: Some((LOCAL_APPS.to_owned(), LOCAL_APPS_HERE.into())),
             threads: if job.making.gentle { std::num::NonZeroUsize::new(1) } else { None },
             config: Some(job.source.clone()),
             now: now.timestamp(),
         },
         network: goals.network,
-        complaints,
+        complaints: {
+            let run = run.clone();
+            Box::new(move |_| run.complaints())
+        },
         progress: Arc::clone(progress),
         cancel: cancel.clone(),
     };
     let promise = app.expected.order(&goals.folder, &file_name, order);
-    let new = NewBackup {
+    let doubt = run.begin(&NewBackup {
         filename: Some(file_name),
         compressed: false,
         places: vec![Place::Mount(mount)],
         homeassistant_exclude_database: Some(job.making.exclude_database),
         ..NewBackup::named(title)
-    };
-    let begun = bridge.wait(app.supervisor.new_full(&new)).map_err(failed)?;
-    *started.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(begun.job.clone());
-    let (mut ended, mut heard) = (None, Instant::now());
-    loop {
-        match promise.done.recv_timeout(LOOK) {
-            Ok(Ok(made)) => {
-                look_again(app, &begun.job, cancel);
-                return Ok(made);
-            }
-            Ok(Err(failure)) => return Err(with_words(failure, app, &begun.job)),
-            Err(RecvTimeoutError::Disconnected) => return Err(lost()),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if cancel.is_cancelled() {
-            return Err(Failure::new(INTERRUPTED, "interrupted"));
-        }
-        match bridge.wait(app.supervisor.job(&begun.job)) {
-            Ok(job) => {
-                heard = Instant::now();
-                // What has begun to come may still be on its way to a slow destination.
-                if job.is_done() && !promise.has_begun() {
-                    let since = *ended.get_or_insert_with(Instant::now);
-                    if let Some(words) = complaints_of_failure(&job) {
-                        return Err(Failure::new(FAILED, format!("Supervisor could not make the backup: {words}"))
-                            .hint("its log says more, under Settings > System > Logs > Supervisor"));
-                    }
-                    if since.elapsed() > LATE {
-                        return Err(lost());
-                    }
-                }
-            }
-            Err(error) if error.is_transient() && heard.elapsed() < SILENT => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
+    })?;
+    run.follow(&promise, doubt)
 }
 
-/// Supervisor knows the backup as it wrote it: neither encrypted nor compressed, and larger. It has to read what became
-/// of it, or it would restore without a key.
-fn look_again(app: &App, job: &str, cancel: &store::Cancellation) {
-    let until = Instant::now() + ENDING;
-    while Instant::now() < until && !cancel.is_cancelled() {
-        match app.network.bridge.wait(app.supervisor.job(job)) {
-            Ok(job) if !job.is_done() => std::thread::sleep(NOTED / 20),
-            _ => break,
+/// A backup that Supervisor was asked for.
+#[derive(Clone)]
+struct Run {
+    app: Arc<App>,
+    cancel: Cancellation,
+    /// Supervisor's job, once it is known.
+    started: Arc<Mutex<Option<String>>>,
+}
+
+impl Run {
+    fn id(&self) -> Option<String> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is(&self, job: String) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+    }
+
+    /// Supervisor's job, if it is known.
+    fn job(&self) -> Result<Option<SupervisorJob>, Unanswered> {
+        self.id().map(|id| self.app.ask(&self.cancel, self.app.supervisor.job(&id))).transpose()
+    }
+
+    /// Gives the order. An error that is returned in passing leaves it open whether it arrived.
+    fn begin(&self, new: &NewBackup) -> Result<Option<Unanswered>, Failure> {
+        match self.app.ask(&self.cancel, self.app.supervisor.new_full(new)) {
+            Ok(begun) => {
+                self.is(begun.job);
+                Ok(None)
+            }
+            Err(Unanswered::Failed(error)) if error.may_have_happened() => Ok(Some(Unanswered::Failed(error))),
+            Err(error) => Err(error.into()),
         }
     }
-    if let Err(error) = app.network.bridge.wait(app.supervisor.reload_backups()) {
-        super::say(&format!("warning: Supervisor shows the new backup as it was before Haul made it anew: {error}"));
+
+    /// Waits for the end.
+    fn follow(&self, promise: &Promise, doubt: Option<Unanswered>) -> Result<Remade, Failure> {
+        let (mut doubt, begun) = (doubt, Instant::now());
+        let (mut ended, mut heard) = (None, Instant::now());
+        loop {
+            match promise.done.recv_timeout(LOOK) {
+                Ok(Ok(made)) => {
+                    self.look_again();
+                    return Ok(made);
+                }
+                Ok(Err(failure)) => return Err(self.with_words(failure)),
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.id().is_none() {
+                self.find();
+            }
+            match self.job() {
+                Ok(Some(job)) => {
+                    heard = Instant::now();
+                    // What has begun to come may still be on its way to a slow destination.
+                    if job.is_done() && !promise.has_begun() {
+                        let since = *ended.get_or_insert_with(Instant::now);
+                        if let Some(words) = complaints_of_failure(&job) {
+                            let message = format!("Supervisor could not make the backup: {words}");
+                            return Err(Failure::new(FAILED, message)
+                                .hint("its log says more, under Settings > System > Logs > Supervisor"));
+                        }
+                        if since.elapsed() > LATE {
+                            return Err(doubt.take().map_or_else(lost, Failure::from));
+                        }
+                    }
+                }
+                Ok(None) if promise.has_begun() || begun.elapsed() < LATE => {}
+                Ok(None) => return Err(doubt.take().map_or_else(lost, Failure::from)),
+                Err(error) if error.is_transient() && heard.elapsed() < SILENT => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The answer to the order was lost: it is the only backup that can be under way.
+    fn find(&self) {
+        let Ok(jobs) = self.app.ask(&self.cancel, self.app.supervisor.jobs()) else { return };
+        let under_way = jobs.into_iter().find(|job| job.kind() == JobKind::Backup && !job.is_done());
+        if let Some(job) = under_way {
+            self.is(job.uuid);
+        }
+    }
+
+    /// What of the backup is missing, asked when its last part has come.
+    fn complaints(&self) -> Vec<String> {
+        // The answer to the order may come after a small backup, and Supervisor may be busy.
+        for _ in 0..ASKED {
+            if let Ok(Some(job)) = self.job() {
+                return complaints(&job);
+            }
+            self.cancel.sleep(LOOK);
+        }
+        vec![UNKNOWN.to_owned()]
+    }
+
+    /// Supervisor knows the backup as it wrote it: neither encrypted nor compressed, and larger. It has to read what
+    /// became of it, or it would restore without a key.
+    fn look_again(&self) {
+        self.await_end(ENDING);
+        if let Err(Unanswered::Failed(error)) = self.app.ask(&self.cancel, self.app.supervisor.reload_backups()) {
+            super::say(&format!(
+                "warning: Supervisor shows the new backup as it was before Haul made it anew: {error}"
+            ));
+        }
+    }
+
+    /// Why it broke off may be known to Supervisor better than to whoever read it; it notes that a moment after it has
+    /// removed what it wrote.
+    fn with_words(&self, failure: Failure) -> Failure {
+        if failure.code == INTERRUPTED {
+            return failure;
+        }
+        match self.await_end(NOTED).as_ref().and_then(complaints_of_failure) {
+            Some(words) => Failure { message: format!("{}; Supervisor says: {words}", failure.message), ..failure },
+            None => failure,
+        }
+    }
+
+    /// The job when it has ended, or as it is after so long.
+    fn await_end(&self, patience: Duration) -> Option<SupervisorJob> {
+        let until = Instant::now() + patience;
+        loop {
+            let job = self.job().ok().flatten()?;
+            if job.is_done() || Instant::now() >= until || self.cancel.is_cancelled() {
+                return Some(job);
+            }
+            self.cancel.sleep(SOON);
+        }
     }
 }
 
@@ -185,24 +260,4 @@ fn complaints(job: &SupervisorJob) -> Vec<String> {
 fn complaints_of_failure(job: &SupervisorJob) -> Option<String> {
     let said = complaints(job);
     (!said.is_empty()).then(|| said.join("; "))
-}
-
-/// Why it broke off may be known to Supervisor better than to whoever read it.
-fn with_words(failure: Failure, app: &App, job: &str) -> Failure {
-    if failure.code == INTERRUPTED {
-        return failure;
-    }
-    // It notes that a moment after it has removed what it wrote.
-    let until = Instant::now() + NOTED;
-    loop {
-        let asked = app.network.bridge.wait(app.supervisor.job(job));
-        let is_open = asked.as_ref().is_ok_and(|job| !job.is_done());
-        if let Some(words) = asked.ok().as_ref().and_then(complaints_of_failure) {
-            return Failure { message: format!("{}; Supervisor says: {words}", failure.message), ..failure };
-        }
-        if !is_open || Instant::now() >= until {
-            return failure;
-        }
-        std::thread::sleep(NOTED / 20);
-    }
 }

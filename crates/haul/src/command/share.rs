@@ -1,9 +1,9 @@
 //! `haul share`: serves destinations as network folders.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use share::{Access, Event, Server, Shared};
-use store::{Address, Cancellation, Secret};
+use store::{Cancellation, Secret};
 
 use crate::{
     args::ShareArgs,
@@ -73,30 +73,14 @@ fn shared(name: &str, memory: usize, append_only: bool, config: &Config, network
     let tell = |line: &str, is_bad: bool| {
         output::notes(if is_bad { "warning" } else { "note" }, std::iter::once(line.to_owned()));
     };
-    let Some(connect) = folder::connect(&destination, network, tell)? else {
+    let Some(shared) = folder::of(name, &destination, network, tell)? else {
         return Err(Failure::usage(format!(
             "{name} needs an archive's sizes before its first byte, so a backup can't be streamed there"
         ))
         .hint("share a directory, SFTP, S3 or another machine with Haul"));
     };
-    let directory: Option<PathBuf> = match &destination.address {
-        Address::Local(directory) => Some(directory.clone()),
-        _ => None,
-    };
     let on_event = Arc::new(|event: Event| say(&happened(&event)));
-    let (bridge, context) = (network.bridge.clone(), network.context_for(&destination));
-    Ok(Shared {
-        name: name.to_owned(),
-        connect,
-        directory,
-        cache: Some(folder::cache(name)),
-        bridge,
-        context,
-        memory,
-        keeps: Arc::new(move |_| append_only),
-        remaker: None,
-        on_event,
-    })
+    Ok(Shared { memory, keeps: Arc::new(move |_| append_only), on_event, ..shared })
 }
 
 /// Nobody may be reading any more; sharing continues.

@@ -127,10 +127,10 @@ impl Configuration {
         let _ = self.sharing.set(sharing);
     }
 
-    /// This broker counts where the file names none.
-    pub(super) fn offer(&self, broker: Mqtt) {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker);
-        self.call_broker(&self.worker.config());
+    /// This broker counts where the file names none; nothing: there is none any more.
+    pub(super) fn offer(&self, broker: Option<Mqtt>) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = broker;
+        self.call_broker();
     }
 
     /// Gives up what is not complete in the folders.
@@ -140,9 +140,10 @@ impl Configuration {
         }
     }
 
-    fn call_broker(&self, config: &Config) {
-        let offered = self.broker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mqtt = config.mqtt().cloned().or(offered);
+    fn call_broker(&self) {
+        // Whoever else calls one waits until this one is called.
+        let offered = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mqtt = self.worker.config().mqtt().cloned().or_else(|| offered.clone());
         self.mqtt.send_if_modified(|known| std::mem::replace(known, mqtt.clone()) != mqtt);
     }
 
@@ -152,11 +153,12 @@ impl Configuration {
         let before = clock::name();
         clock::set(config.time_zone().cloned());
         let zone = clock::name();
-        self.call_broker(&config);
         if let Some(sharing) = self.sharing.get() {
             sharing.configure(config.clone());
         }
         self.worker.configure(config);
+        // After that: whoever offers a broker meanwhile goes by the new configuration too.
+        self.call_broker();
         self.service.configure(settings);
         self.notifying.try_again();
         output::log(why);

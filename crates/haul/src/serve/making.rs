@@ -171,22 +171,23 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
         }
     }
     let candidates: Vec<&str> = rest.iter().map(|(name, _)| name.as_str()).collect();
-    let Some(folder) = reached.await_one(&candidates, doing.cancel()) else {
+    if candidates.is_empty() {
         let why = "no location of this automatic backup takes an archive whose sizes are known last";
         return Err(Failure::new(FAILED, why)
             .hint("add one: a directory, SFTP, S3 or another machine with Haul; the others get copies of it"));
-    };
+    }
+    let folder = reached.await_one(&candidates, doing.cancel());
     if doing.cancel().is_cancelled() {
         return Err(Failure::new(INTERRUPTED, "interrupted"));
     }
+    let folder = folder.ok_or_else(|| {
+        Failure::new(FAILED, "Home Assistant reaches none of the locations of this automatic backup yet")
+            .hint("the log says why; it is tried again every few seconds")
+    })?;
     let unreachable = std::mem::take(&mut goals.unreachable);
     let way = app::Goals { folder, destinations: goals.destinations, network: goals.network };
     let remade = app::back_up((app, reached), job, way, password, &doing.started.progress, doing.cancel())?;
-    let mut copies = by_destination(rest, &remade.copies, &unreachable);
-    copies.extend(later.into_iter().map(|name| {
-        let message = "it needs an archive's sizes before its first byte, and gets a copy of this one".to_owned();
-        (name, Err(Reason { message, hint: None, passes: true }))
-    }));
+    let copies = by_destination(rest, &remade.copies, &unreachable);
     let made = Made {
         size: remade.size,
         seconds: begun.elapsed().as_secs_f64(),
@@ -195,7 +196,12 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
         limited_by: None,
         details: remade.judgement.missing.first().cloned(),
     };
-    Ok(outcome(made, &unreachable, copies, engine::instance_id(&job.source)))
+    let mut outcome = outcome(made, &unreachable, copies, engine::instance_id(&job.source));
+    if !later.is_empty() {
+        // That is how it is meant to be: no trouble with them.
+        outcome.message = format!("{}; {} gets a copy of it next", outcome.message, later.join(" and "));
+    }
+    Ok(outcome)
 }
 
 fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result<Outcome, Failure> {

@@ -97,18 +97,21 @@ struct Working {
 }
 
 pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    // Before the first thread: all of them use one arena.
+    gentle::share_memory();
     serve(args, config, None, cancel)
 }
 
 /// The same in an app of Home Assistant, which shows the page.
 pub(crate) fn run_as_app(args: &AppArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+    // As above.
+    gentle::share_memory();
     let app = Arc::new(App::from_environment(args, cancel)?);
     let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };
     serve(&args, config, Some(&app), cancel)
 }
 
 fn serve(args: &ServeArgs, config: Config, app: Option<&Arc<App>>, cancel: &Cancellation) -> Result<u8, Failure> {
-    gentle::share_memory();
     output::keep_log();
     let lock = lock::for_service(&destination::state_directory())?;
     check_keys(&config, cancel)?;

@@ -1,6 +1,6 @@
 //! `haul app` beside a Supervisor that is played by its protocol, with Samba's client as the machine's and the library
 //! that Supervisor writes its backups with.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod home;
 mod image;
@@ -16,6 +16,7 @@ use testkit::{
     mosquitto::Mosquitto,
     supervisor::{Fault, Order, Supervisor, World},
     wait,
+    wsgidav::{self, Wsgidav},
 };
 
 const ONE: &str = "[destinations.nas]\nurl = \"nas\"\n";
@@ -215,6 +216,66 @@ fn what_supervisor_does_not_say_is_not_taken_for_whole() {
     }
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code == Some(3) && said.contains("could not save"), "{code:?} {said}");
+}
+
+#[test]
+fn an_order_whose_answer_is_lost_is_followed_to_its_end() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes(&supervisor, &python, &home, |_| {});
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    supervisor.fault("POST", "/backups/new/full", Fault::Unanswered);
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(archives(&home.path("nas")).len(), 1);
+    assert_eq!(
+        supervisor.told().iter().filter(|told| *told == "POST /backups/new/full").count(),
+        1,
+        "it is not asked twice"
+    );
+
+    // It did not arrive either.
+    supervisor.fault("POST", "/backups/new/full", Fault::Says(500, "no JSON".to_owned()));
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code != Some(0) && said.contains("could not start a full backup"), "{code:?} {said}");
+}
+
+#[test]
+fn a_destination_that_needs_sizes_first_gets_a_copy_and_is_in_no_trouble() {
+    let (Some(python), Some(server)) = (python(), Wsgidav::start()) else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!(
+        "{ONE}[destinations.dav]\nurl = \"webdav://{}@{}/backups\"\npassword_file = \"dav\"\nallow_http = true\n{}",
+        wsgidav::USER,
+        server.authority(),
+        JOB.replace("[\"nas\"]", "[\"nas\", \"dav\"]")
+    ));
+    fs::write(home.path("dav"), wsgidav::PASSWORD).unwrap();
+    home::writes(&supervisor, &python, &home, |_| {});
+    let mut app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code == Some(0) && said.contains("dav gets a copy of it next"), "{code:?} {said}");
+    app.says("dav: a copy of");
+    let name = archives(&home.path("nas")).remove(0);
+    wait::until("the copy is there", || server.files().join("backups").join(&name).exists());
+    assert!(supervisor.change(|world| world.mount("haul_dav").is_none()), "it is no location");
+    let status = home.json(&["status", "--json"]);
+    assert!(status["problems"].as_array().unwrap().iter().all(|problem| problem["destination"] != "dav"), "{status}");
+}
+
+#[test]
+fn it_ends_at_once_although_supervisor_gives_no_answer() {
+    let supervisor = Supervisor::start(World::default());
+    for _ in 0..20 {
+        supervisor.fault("GET", "/mounts", Fault::Silent);
+    }
+    let home = Home::new(ONE);
+    let mut app = home.start(&supervisor);
+    wait::until("it is asked", || supervisor.asked().iter().any(|asked| asked.path == "/mounts"));
+    app.interrupt();
 }
 
 #[test]
