@@ -43,7 +43,7 @@ pub(crate) use self::{
 use crate::{
     args::{Cli, VerifyArg},
     failure::Failure,
-    notify::Channel,
+    notify::{self as telling, Channel},
     output,
     units::{duration, rate, size},
 };
@@ -241,7 +241,18 @@ impl Config {
         if let Some(channels) = root.get("notify") {
             config.channels = file.channels(file.table("notify", channels)?, &config.jobs)?;
         }
+        if telling::is_app() {
+            config.tell_home_assistant();
+        }
         Ok(config)
+    }
+
+    /// In an app, Home Assistant is told without being asked for.
+    pub(crate) fn tell_home_assistant(&mut self) {
+        if self.channels.iter().all(|channel| channel.wants.name != Channel::HERE) {
+            self.channels.push(Channel::here());
+            self.channels.sort_by(|a, b| a.wants.name.cmp(&b.wants.name));
+        }
     }
 
     /// The command line with the file's options as defaults, and the environment's above them.

@@ -20,6 +20,8 @@ const OLD: Duration = Duration::from_hours(24);
 /// How much a channel wants to hear; each includes what stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
+    /// Nothing, for now.
+    Nothing,
     /// Problems that make backups unsafe, and their end.
     Errors,
     /// Also what somebody should look at.
@@ -41,6 +43,8 @@ pub struct Channel {
     pub jobs: Vec<String>,
     /// What needs a look is told when it has lasted for so long; what is unsafe is told at once.
     pub after: Duration,
+    /// What it was told disappears when that is over, without another message.
+    pub takes_back: bool,
 }
 
 /// What a channel knows.
@@ -82,6 +86,12 @@ impl Channel {
     /// What it is to be told, given what is wrong now and the newest events, the newest first.
     pub fn due(&self, told: &Told, problems: &[Problem], events: &[Event], now: Timestamp) -> Due {
         let mut due = Due::default();
+        if self.wanted == Wanted::Nothing {
+            // Nobody is to look for the end of what stays there for ever.
+            let shown = told.problems.values().filter(|_| self.takes_back);
+            due.notices = shown.cloned().map(Notice::Over).collect();
+            return due;
+        }
         let least = if self.wanted == Wanted::Errors { Level::Error } else { Level::Warning };
         // That its own messages do not arrive is for others.
         let own = format!("notify-failed:{}", self.name);
@@ -116,7 +126,7 @@ impl Channel {
     fn wants(&self, event: &Event, now: Timestamp) -> bool {
         let is_wanted = event.problem.is_none()
             && match self.wanted {
-                Wanted::Errors | Wanted::Problems => false,
+                Wanted::Nothing | Wanted::Errors | Wanted::Problems => false,
                 Wanted::Backups => event.kind == "backup",
                 Wanted::Everything => true,
             };

@@ -16,7 +16,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn channel(wanted: Wanted) -> Channel {
-    Channel { name: "phone".to_owned(), wanted, jobs: Vec::new(), after: Duration::from_hours(1) }
+    Channel { name: "phone".to_owned(), wanted, jobs: Vec::new(), after: Duration::from_hours(1), takes_back: false }
 }
 
 fn problem(key: &str, level: Level, job: Option<&str>, since: i64) -> Problem {
@@ -55,6 +55,20 @@ fn told(notices: &[Notice]) -> Vec<String> {
         Notice::Test => "test".to_owned(),
     };
     notices.iter().map(said).collect()
+}
+
+#[test]
+fn a_channel_that_is_to_hear_nothing_only_takes_back_what_it_shows() {
+    let problem = problem("backup-failed:home", Level::Error, Some("home"), 0);
+    let mut told = Told::default();
+    told.note(&Notice::Begun(problem.clone()));
+    let muted = channel(Wanted::Nothing);
+    assert_eq!(muted.due(&told, std::slice::from_ref(&problem), &[], at(60)).notices, []);
+    let shown = Channel { takes_back: true, ..muted };
+    let taken = shown.due(&told, std::slice::from_ref(&problem), &[], at(60)).notices;
+    assert_eq!(taken, [Notice::Over(problem.clone())]);
+    told.note(&taken[0]);
+    assert_eq!(shown.due(&told, &[problem], &[], at(60)).notices, []);
 }
 
 #[test]

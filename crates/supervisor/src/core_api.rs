@@ -144,7 +144,7 @@ impl Supervisor {
 impl Core<'_> {
     /// All users. Ask anew for each login: rights change.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
-        self.ask("ask Home Assistant who is an administrator", "config/auth/list").await
+        self.ask("ask Home Assistant who is an administrator", json!({ "type": "config/auth/list" })).await
     }
 
     /// Whether the user with this id is an administrator; who is not known is none.
@@ -154,11 +154,19 @@ impl Core<'_> {
 
     /// How it makes backups, with its encryption key.
     pub async fn backup_config(&self) -> Result<BackupConfig, Error> {
-        let config: Config = self.ask("ask Home Assistant for its backup settings", "backup/config/info").await?;
+        let question = json!({ "type": "backup/config/info" });
+        let config: Config = self.ask("ask Home Assistant for its backup settings", question).await?;
         Ok(config.config)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, operation: &str, command: &str) -> Result<T, Error> {
+    /// Has it perform an action, such as `persistent_notification.create`. Twice may be once too often.
+    pub async fn act(&self, action: &str, data: Value) -> Result<(), Error> {
+        let (domain, service) = action.split_once('.').unwrap_or((action, ""));
+        let command = json!({ "type": "call_service", "domain": domain, "service": service, "service_data": data });
+        self.ask::<Value>(&format!("have Home Assistant perform {action}"), command).await.map(drop)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, operation: &str, command: Value) -> Result<T, Error> {
         let patience = self.supervisor.timeouts.answer;
         let question = async {
             let mut socket = Socket::open(self.supervisor, operation, patience).await?;
@@ -217,7 +225,7 @@ impl<'a> Socket<'a> {
     }
 
     /// Signs in and asks the one question.
-    async fn command(&mut self, token: &Secret, command: &str) -> Result<Value, Error> {
+    async fn command(&mut self, token: &Secret, mut command: Value) -> Result<Value, Error> {
         let hello = self.next().await?;
         if hello.kind != "auth_required" {
             return Err(self.strange(format!("it begins with {:?}", hello.kind)));
@@ -229,7 +237,8 @@ impl<'a> Socket<'a> {
             "auth_invalid" => return Err(self.error(Kind::Forbidden, "Supervisor does not let this app ask Core")),
             other => return Err(self.strange(format!("it answers the token with {other:?}"))),
         }
-        self.send(json!({ "id": 1, "type": command })).await?;
+        command["id"] = json!(1);
+        self.send(command).await?;
         loop {
             let said = self.next().await?;
             if said.kind != "result" || said.id != Some(1) {
@@ -264,6 +273,7 @@ impl<'a> Socket<'a> {
         let kind = match refusal.code.as_str() {
             "unauthorized" => Kind::Forbidden,
             "unknown_command" => Kind::Unsupported,
+            "not_found" => Kind::NotFound,
             _ => Kind::Refused,
         };
         let mut error = self.error(kind, format!("Home Assistant says: {}", said.trim_end_matches('.')));

@@ -398,3 +398,22 @@ async fn core_says_how_it_makes_backups_and_its_key_is_not_shown() {
     server.change(|world| world.backup_config = json!({ "create_backup": null, "schedule": null, "retention": null }));
     assert!(client.core().backup_config().await.unwrap().create_backup.password.is_none());
 }
+
+#[tokio::test]
+async fn core_performs_actions_that_it_has() {
+    let server = Server::start(world());
+    let client = client(&server);
+    let create = json!({ "notification_id": "haul_x", "title": "Title", "message": "Message" });
+    client.core().act("persistent_notification.create", create).await.unwrap();
+    let shown = |server: &Server| server.change(|world| world.notifications.clone());
+    assert_eq!(shown(&server)["haul_x"], ("Title".to_owned(), "Message".to_owned()));
+    let gone = json!({ "notification_id": "haul_x" });
+    client.core().act("persistent_notification.dismiss", gone.clone()).await.unwrap();
+    client.core().act("persistent_notification.dismiss", gone).await.unwrap();
+    assert!(shown(&server).is_empty());
+    let unknown = client.core().act("notify.nobody", json!({ "message": "x" })).await.unwrap_err();
+    assert_eq!(unknown.kind, Kind::NotFound);
+    assert!(unknown.reason.contains("Service notify.nobody not found"), "{unknown}");
+    let wrong = client.core().act("persistent_notification.create", json!({ "text": "x" })).await.unwrap_err();
+    assert_eq!(wrong.kind, Kind::Refused);
+}

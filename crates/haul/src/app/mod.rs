@@ -71,8 +71,10 @@ impl App {
                     .hint("use `haul serve` everywhere else")
             })?,
         };
+        let supervisor = supervisor.map_err(Unanswered::Failed)?;
+        crate::notify::this_is_an_app(&supervisor);
         Ok(Self {
-            supervisor: Arc::new(supervisor.map_err(Unanswered::Failed)?),
+            supervisor: Arc::new(supervisor),
             network,
             expected: Arc::default(),
             share: args.share,

@@ -1,6 +1,6 @@
 //! `[notify.NAME]` of `haul.toml`: who is told when something changes.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use keeper::{
     job::Job,
@@ -16,7 +16,7 @@ use url::Url;
 use super::File;
 use crate::{
     failure::Failure,
-    notify::{Channel, Mail, Site, Way},
+    notify::{Channel, Mail, Site, USUAL_PATIENCE, Way},
     units::duration,
 };
 
@@ -38,8 +38,6 @@ pub(crate) const KEYS: &[&str] = &[
     "from",
     "password_file",
 ];
-/// What needs a look may pass by itself within this time.
-const AFTER: Duration = Duration::from_hours(1);
 const SUBMISSION: u16 = 587;
 const SUBMISSIONS: u16 = 465;
 
@@ -58,20 +56,26 @@ impl File<'_> {
 
     fn channel(&self, name: &str, value: &Value<'_>, jobs: &[Job]) -> Result<Channel, Failure> {
         let table = self.table(&format!("notify.{name}"), value)?;
-        let mut wants =
-            notices::Channel { name: name.to_owned(), wanted: Wanted::Problems, jobs: Vec::new(), after: AFTER };
+        let mut wants = notices::Channel {
+            name: name.to_owned(),
+            wanted: Wanted::Problems,
+            jobs: Vec::new(),
+            after: USUAL_PATIENCE,
+            takes_back: false,
+        };
         for (key, value) in table {
             let key_name = key.get_ref().as_ref();
             let wrong = |reason: String| self.wrong(value.span().start, format!("{key_name}: {reason}"));
             match key_name {
                 "on" => {
                     wants.wanted = match self.scalar(key_name, value)?.as_str() {
+                        "nothing" => Wanted::Nothing,
                         "errors" => Wanted::Errors,
                         "problems" => Wanted::Problems,
                         "backups" => Wanted::Backups,
                         "everything" => Wanted::Everything,
                         other => {
-                            let known = "errors, problems, backups, everything";
+                            let known = "nothing, errors, problems, backups, everything";
                             return Err(wrong(format!("{other:?} is not one of {known}")));
                         }
                     }
@@ -119,6 +123,13 @@ impl File<'_> {
             "ping" => Way::Ping(self.site(name, table, way)?),
             "command" => Way::Command(self.given(table, way)?.unwrap_or_default()),
             "email" => Way::Email(self.mail(name, at, table)?),
+            _ if self.given(table, way)?.as_deref() == Some(Channel::SUPERVISOR) => {
+                if let Some(value) = table.get("token_file") {
+                    let message = "token_file: Supervisor needs no token";
+                    return Err(self.wrong(value.span().start, message).hint("leave it out"));
+                }
+                Way::Here { service: self.service(table)? }
+            }
             _ => {
                 let site = self.site(name, table, way)?;
                 if site.token_file.is_none() {
@@ -130,6 +141,7 @@ impl File<'_> {
                 Way::HomeAssistant { site, service: self.service(table)? }
             }
         };
+        wants.takes_back = matches!(&way, Way::HomeAssistant { service: None, .. } | Way::Here { service: None });
         Ok(Channel { wants, way })
     }
 

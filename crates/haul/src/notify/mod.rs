@@ -2,6 +2,7 @@
 //! there. What is told to whom is decided in [`keeper::notices`].
 
 mod command;
+mod here;
 mod mail;
 mod web;
 
@@ -16,11 +17,18 @@ use keeper::{
 use serde_json::{Value, json};
 use store::Cancellation;
 
-pub(crate) use self::{mail::Mail, web::Site};
+pub(crate) use self::{
+    here::{is_app, this_is_an_app},
+    mail::Mail,
+    web::Site,
+};
 use crate::text;
 
 /// One message takes no longer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// What needs a look may pass by itself within this time.
+pub(crate) const USUAL_PATIENCE: Duration = Duration::from_hours(1);
 
 /// A channel as it is configured.
 #[derive(Clone, Debug)]
@@ -40,6 +48,8 @@ pub(crate) enum Way {
     Webhook(Site),
     /// Home Assistant's notifications, or one of its services such as `notify.mobile_app_phone`.
     HomeAssistant { site: Site, service: Option<String> },
+    /// The same of the one that Haul is an app of.
+    Here { service: Option<String> },
     /// E-mail.
     Email(Mail),
     /// A command that gets the document on its standard input.
@@ -49,6 +59,23 @@ pub(crate) enum Way {
 }
 
 impl Channel {
+    /// What tells the users of this Home Assistant, unless the configuration says otherwise.
+    pub(crate) const HERE: &str = "home-assistant";
+    /// What stands for its address there.
+    pub(crate) const SUPERVISOR: &str = "supervisor";
+
+    /// The notifications of the Home Assistant that Haul is an app of.
+    pub(crate) fn here() -> Self {
+        let wants = notices::Channel {
+            name: Self::HERE.to_owned(),
+            wanted: notices::Wanted::Problems,
+            jobs: Vec::new(),
+            after: USUAL_PATIENCE,
+            takes_back: true,
+        };
+        Self { wants, way: Way::Here { service: None } }
+    }
+
     /// Tells it.
     pub(crate) fn tell(&self, notice: &Notice, cancel: &Cancellation) -> Result<(), Reason> {
         let now = Timestamp::now();
@@ -58,6 +85,7 @@ impl Channel {
             Way::HomeAssistant { site, service } => site.home_assistant(service.as_deref(), notice, now, cancel),
             Way::Email(mail) => mail.send(&notice.title(), &body(notice, now)),
             Way::Command(line) => command::run(line, notice, &document(notice, now), cancel),
+            Way::Here { service } => here::tell(service.as_deref(), notice, now, cancel),
             // A test must not say that a backup succeeded.
             Way::Ping(site) => site.ping("/log", &body(notice, now), cancel),
         };

@@ -50,7 +50,7 @@ impl Site {
         self.post(self.url.clone(), Some(document), "", cancel)
     }
 
-    /// Calls a service of Home Assistant. Its notifications are of a problem as long as that exists.
+    /// Has Home Assistant tell it.
     pub(super) fn home_assistant(
         &self,
         service: Option<&str>,
@@ -58,23 +58,10 @@ impl Site {
         now: Timestamp,
         cancel: &Cancellation,
     ) -> Result<(), Reason> {
-        let key = notice.problem().map_or_else(|| notice.kind(), |problem| &problem.key);
-        let id = id(key);
-        let (title, message) = (notice.title(), body(notice, now));
-        let (service, data) = match service {
-            Some(service) => {
-                (service.replace('.', "/"), json!({ "title": title, "message": message, "data": { "tag": id } }))
-            }
-            None if matches!(notice, Notice::Over(_)) => {
-                ("persistent_notification/dismiss".to_owned(), json!({ "notification_id": id }))
-            }
-            None => (
-                "persistent_notification/create".to_owned(),
-                json!({ "notification_id": id, "title": title, "message": message }),
-            ),
-        };
+        let (action, data) = action(service, notice, now);
         let mut url = self.url.clone();
-        url.set_path(&format!("{}/api/services/{service}", self.url.path().trim_end_matches('/')));
+        let path = self.url.path().trim_end_matches('/');
+        url.set_path(&format!("{path}/api/services/{}", action.replace('.', "/")));
         self.post(url, Some(&data), "", cancel)
     }
 
@@ -132,6 +119,23 @@ impl Site {
             _ => "Haul tries again later".to_owned(),
         };
         Err(Reason { message: format!("{host} answered {status}"), hint: Some(hint), passes: true })
+    }
+}
+
+/// What Home Assistant is to do. Its notifications are of a problem as long as that exists.
+pub(super) fn action(service: Option<&str>, notice: &Notice, now: Timestamp) -> (String, Value) {
+    let key = notice.problem().map_or_else(|| notice.kind(), |problem| &problem.key);
+    let id = id(key);
+    let (title, message) = (notice.title(), body(notice, now));
+    match service {
+        Some(service) => (service.to_owned(), json!({ "title": title, "message": message, "data": { "tag": id } })),
+        None if matches!(notice, Notice::Over(_)) => {
+            ("persistent_notification.dismiss".to_owned(), json!({ "notification_id": id }))
+        }
+        None => (
+            "persistent_notification.create".to_owned(),
+            json!({ "notification_id": id, "title": title, "message": message }),
+        ),
     }
 }
 

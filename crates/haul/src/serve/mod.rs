@@ -103,10 +103,12 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
 }
 
 /// The same in an app of Home Assistant, which shows the page.
-pub(crate) fn run_as_app(args: &AppArgs, config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+pub(crate) fn run_as_app(args: &AppArgs, mut config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
     // As above.
     gentle::share_memory();
     let app = Arc::new(App::from_environment(args, cancel)?);
+    // It was read before.
+    config.tell_home_assistant();
     let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };
     serve(&args, config, Some(&app), cancel)
 }

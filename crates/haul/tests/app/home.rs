@@ -130,6 +130,27 @@ impl App {
         self.answer(user, path).lines().next().unwrap_or_default().to_owned()
     }
 
+    /// Sends a form, as the page's own forms are sent.
+    pub(crate) fn post(&self, user: &str, path: &str, fields: &[(&str, &str)]) -> String {
+        let page = self.answer(user, "/settings");
+        let token = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.append_pair("csrf", token).extend_pairs(fields);
+        let body = body.finish();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: homeassistant.local\r\nX-Ingress-Path: /api/hassio_ingress/x\r\n\
+             X-Remote-User-Id: {user}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// All of it.
     pub(crate) fn answer(&self, user: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();

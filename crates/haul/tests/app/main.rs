@@ -2,6 +2,7 @@
 //! that Supervisor writes its backups with.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod first_minutes;
 mod home;
 mod image;
 

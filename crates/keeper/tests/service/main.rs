@@ -333,8 +333,13 @@ fn what_a_channel_was_told_survives_and_one_job_alone_leaves_the_others_as_they_
     let now: Timestamp = "2026-11-02T12:00:00Z".parse().unwrap();
     let zoned = now.to_zoned(TimeZone::UTC);
     let jobs = || vec![job("barn", "daily 04:45", &["nas"]), job("home", "daily 04:45", &["nas"])];
-    let channel =
-        Channel { name: "phone".to_owned(), wanted: Wanted::Errors, jobs: Vec::new(), after: Duration::from_hours(1) };
+    let channel = Channel {
+        name: "phone".to_owned(),
+        wanted: Wanted::Errors,
+        jobs: Vec::new(),
+        after: Duration::from_hours(1),
+        takes_back: false,
+    };
     let told = || Settings { channels: vec![channel.clone()], ..settings(jobs()) };
     let service =
         |settings| Service::new(Catalog::open(&path).unwrap().0, settings, "1", now, Box::new(|| ())).unwrap();
@@ -555,8 +560,13 @@ fn what_nobody_looks_for_any_more_is_not_called_over() {
         home.paused = paused;
         vec![home, job("barn", "daily 04:45", &["off"])]
     };
-    let channel =
-        Channel { name: "phone".to_owned(), wanted: Wanted::Errors, jobs: Vec::new(), after: Duration::from_hours(1) };
+    let channel = Channel {
+        name: "phone".to_owned(),
+        wanted: Wanted::Errors,
+        jobs: Vec::new(),
+        after: Duration::from_hours(1),
+        takes_back: false,
+    };
     let with = |jobs: Vec<Job>| Settings { channels: vec![channel.clone()], ..settings(jobs) };
     let mut world = World::new(jobs(false));
     world.service.configure(with(jobs(false)));

@@ -109,6 +109,36 @@ fn reply(world: &Shared, message: &Value) -> Option<Value> {
     match kind {
         "config/auth/list" => done(world.users.clone()),
         "backup/config/info" => done(json!({ "config": world.backup_config })),
+        "call_service" => match act(&mut world, message) {
+            Ok(()) => done(json!({ "context": { "id": "01KB7", "parent_id": null, "user_id": "0ee5" } })),
+            Err((code, words)) => refusal(code, &words),
+        },
         _ => refusal("unknown_command", "Unknown command."),
     }
+}
+
+/// Performs an action, if there is one of this name and its data is complete.
+fn act(world: &mut World, message: &Value) -> Result<(), (&'static str, String)> {
+    let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+    let (domain, service, data) = (text(&message["domain"]), text(&message["service"]), &message["service_data"]);
+    let keys: &[(&str, bool)] = match (domain.as_str(), service.as_str()) {
+        ("persistent_notification", "create") => &[("message", true), ("title", false), ("notification_id", false)],
+        ("persistent_notification", "dismiss") => &[("notification_id", true)],
+        ("notify", "mobile_app_phone") => &[("message", true), ("title", false), ("target", false), ("data", false)],
+        _ => return Err(("not_found", format!("Service {domain}.{service} not found."))),
+    };
+    let given = data.as_object().cloned().unwrap_or_default();
+    if let Some(extra) = given.keys().find(|key| keys.iter().all(|(known, _)| known != key)) {
+        return Err(("invalid_format", format!("extra keys not allowed @ data['{extra}']. Got {}", given[extra])));
+    }
+    if let Some((missing, _)) = keys.iter().find(|(key, is_required)| *is_required && !given.contains_key(*key)) {
+        return Err(("invalid_format", format!("required key not provided @ data['{missing}']. Got None")));
+    }
+    let id = text(&data["notification_id"]);
+    match service.as_str() {
+        "create" => drop(world.notifications.insert(id, (text(&data["title"]), text(&data["message"])))),
+        "dismiss" => drop(world.notifications.remove(&id)),
+        _ => world.messages.push((text(&data["title"]), text(&data["message"]))),
+    }
+    Ok(())
 }

@@ -189,6 +189,10 @@ pub struct World {
     pub users: Value,
     /// What Core says to `backup/config/info`.
     pub backup_config: Value,
+    /// Home Assistant's notifications, by id: title and message.
+    pub notifications: BTreeMap<String, (String, String)>,
+    /// What a phone was sent: title and message.
+    pub messages: Vec<(String, String)>,
     /// What no test has to know.
     pub inner: Inner,
 }
@@ -255,6 +259,8 @@ impl Default for World {
                 "next_automatic_backup": "2026-11-29T04:55:12.000000+01:00",
                 "next_automatic_backup_additional": false,
             }),
+            notifications: BTreeMap::new(),
+            messages: Vec::new(),
             inner: Inner::default(),
         }
     }

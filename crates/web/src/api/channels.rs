@@ -33,7 +33,7 @@ pub(super) struct ChannelWanted {
     kind: String,
     /// By the ids of the kind's fields. Secrets that are left out stay as they are.
     fields: BTreeMap<String, String>,
-    /// What it hears of: `errors`, `problems`, `backups` or `everything`; if left out, `problems`.
+    /// What it hears of: `nothing`, `errors`, `problems`, `backups` or `everything`; if left out, `problems`.
     on: Option<String>,
     /// Only of these jobs; if left out, of all.
     #[serde(default)]

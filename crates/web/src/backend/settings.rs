@@ -143,11 +143,13 @@ pub struct ConfiguredLocation {
 pub struct ConfiguredChannel {
     /// Its name.
     pub name: String,
+    /// It is there without being set up, and can be silenced, not removed.
+    pub built_in: bool,
     /// How it is reached: one of [`super::FormKind::id`]; nothing: it can only be changed in the file.
     pub kind: Option<String>,
     /// What was filled in, by [`super::FormField::id`], without secrets.
     pub fields: BTreeMap<String, String>,
-    /// What it hears of: `errors`, `problems`, `backups` or `everything`; nothing: `problems`.
+    /// What it hears of: `nothing`, `errors`, `problems`, `backups` or `everything`; nothing: `problems`.
     pub on: Option<String>,
     /// Only of these jobs; none: of all.
     pub jobs: Vec<String>,

@@ -24,6 +24,7 @@ use crate::{
 
 /// What somebody can be told: as it is written, and in words.
 pub(crate) const LEVELS: &[(&str, &str)] = &[
+    ("nothing", "nothing"),
     ("errors", "only when backups are not safe"),
     ("problems", "also when something needs a look"),
     ("backups", "also about every backup"),
@@ -42,6 +43,8 @@ struct Form {
     jobs: Vec<String>,
     /// Why its messages do not arrive.
     trouble: Option<String>,
+    /// It can be silenced, not removed.
+    built_in: bool,
     typed: Typed,
 }
 
@@ -103,7 +106,7 @@ async fn page(
     let mut kinds = shared.ask(<dyn Backend>::channel_kinds).await?;
     kinds.retain(|kind| kind.id != ChannelSettings::COMMAND || asked.visitor.may_set_commands());
     let mut fields = fields.unwrap_or_default();
-    let mut problem = None;
+    let (mut problem, mut built_in) = (None, false);
     if let Some(name) = &name {
         let known = channels.iter().find(|known| known.name == *name).ok_or_else(|| Refusal::not_found("channel"))?;
         // Another kind is another channel.
@@ -112,13 +115,14 @@ async fn page(
             fields = filled(known);
         }
         problem = trouble(shared, format!("notify-failed:{name}")).await?;
+        built_in = known.built_in;
     }
     let has_secret = kinds.iter().flat_map(|kind| &kind.fields).any(|field| field.secret);
     let choices = Choices { kinds, ..Choices::default() };
     let typed = Typed { keeps: name.is_some() && has_secret, ..Typed::of(choices, fields, outcome) };
     let frame = Frame::new(asked, name.clone().unwrap_or_else(|| "New notification".to_owned()), "settings");
     let jobs = jobs.into_iter().map(|job| job.name).collect();
-    Ok(show_as(typed.status(), &Form { frame, name, version, jobs, trouble: problem, typed }))
+    Ok(show_as(typed.status(), &Form { frame, name, version, jobs, trouble: problem, built_in, typed }))
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {

@@ -69,7 +69,7 @@ impl Settings {
     fn way(channel: &ConfiguredChannel) -> String {
         let way = match channel.kind.as_deref() {
             Some("ntfy") => "ntfy",
-            Some("home_assistant") => "Home Assistant",
+            Some("home_assistant" | "supervisor") => "Home Assistant",
             Some("email") => "e-mail",
             Some("webhook") => "webhook",
             Some("ping") => "ping",

@@ -99,6 +99,11 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
         }
         What::RemoveJob { name } => wrong.extend(gone(has_job(name), "automatic backup", name)),
         What::RemoveLocation { name } => wrong.extend(gone(config.destination(name).is_some(), "location", name)),
+        What::RemoveChannel { name } if channels::is_only_built_in(draft, name) => {
+            wrong.push(of(
+                &Failure::usage("Home Assistant is told without being asked for").hint("have it send nothing")
+            ));
+        }
         What::RemoveChannel { name } => wrong.extend(gone(has_channel(name), "channel", name)),
         What::RemoveBroker if config.mqtt().is_none() => wrong.push(of(&Failure::usage("there is no MQTT broker"))),
         What::RemoveBroker => {}

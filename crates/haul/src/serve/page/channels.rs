@@ -17,13 +17,14 @@ use super::{
 };
 use crate::{
     config::{CHANNEL_KEYS, MQTT_KEYS, beside, edit::Draft},
-    notify::{Channel, Way},
+    notify::{Channel, Way, is_app},
     serve::mqtt,
 };
 
 const NOTIFY: &str = "notify";
 const MQTT: &str = "mqtt";
 const EMAIL: &str = "email";
+const HOME_ASSISTANT: &str = "home_assistant";
 /// Fields whose content is kept in a file, and the keys that name it.
 const SECRETS: &[(&str, &str)] = &[("token", "token_file"), ("password", "password_file")];
 /// Keys that say where something is sent, and with it a secret.
@@ -42,7 +43,20 @@ struct Kind {
 
 const TOKEN: Field = secret(field("token", "Access token", "", ""));
 
+const SERVICE: Field = optional(field(
+    "service",
+    "Service",
+    "Empty: a notification, which disappears when the problem is over.",
+    "notify.mobile_app_phone",
+));
+
 const KINDS: &[Kind] = &[
+    Kind {
+        id: Channel::SUPERVISOR,
+        label: "This Home Assistant",
+        about: "A notification here, or a message by its app on your phone.",
+        fields: &[SERVICE],
+    },
     Kind {
         id: "ntfy",
         label: "ntfy",
@@ -58,8 +72,8 @@ const KINDS: &[Kind] = &[
         ],
     },
     Kind {
-        id: "home_assistant",
-        label: "Home Assistant",
+        id: HOME_ASSISTANT,
+        label: "Home Assistant at an address",
         about: "A notification there, or a message by its app on your phone.",
         fields: &[
             field("home_assistant", "Address", "As your browser shows it.", "http://192.168.1.10:8123"),
@@ -69,12 +83,7 @@ const KINDS: &[Kind] = &[
                 "You make one there, in your profile under Security.",
                 "",
             )),
-            optional(field(
-                "service",
-                "Service",
-                "Empty: a notification, which disappears when the problem is over.",
-                "notify.mobile_app_phone",
-            )),
+            SERVICE,
         ],
     },
     Kind {
@@ -162,7 +171,8 @@ impl Kind {
 
 /// What a channel can be.
 pub(super) fn kinds() -> Vec<FormKind> {
-    KINDS.iter().map(Kind::offered).collect()
+    let is_there = |kind: &&Kind| kind.id != Channel::SUPERVISOR || is_app();
+    KINDS.iter().filter(is_there).map(Kind::offered).collect()
 }
 
 /// What has to be known of a broker.
@@ -230,6 +240,10 @@ impl<'a> Entry<'a> {
     fn settings(&self) -> Texts {
         let one = |id: &str| self.answer(id).map(|text| (id.to_owned(), vec![text]));
         let own: Texts = match self.kind.id {
+            Channel::SUPERVISOR => {
+                let here = (HOME_ASSISTANT.to_owned(), vec![Channel::SUPERVISOR.to_owned()]);
+                [here].into_iter().chain(one("service")).collect()
+            }
             EMAIL => {
                 let to = self.answer(EMAIL).unwrap_or_default();
                 let to = to.split(',').map(|to| to.trim().to_owned()).filter(|to| !to.is_empty()).collect();
@@ -437,15 +451,23 @@ pub(super) fn configured(draft: &Draft, name: &str) -> ConfiguredChannel {
     // A form has one line for it.
     let fits =
         |kind: &&Kind| table.iter().any(|(key, texts)| key == kind.id && texts.iter().all(|t| !t.contains('\n')));
-    let kind = KINDS.iter().find(fits);
+    let is_built_in = name == Channel::HERE && is_app();
+    let is_here = one(HOME_ASSISTANT).map_or(is_built_in && table.is_empty(), |at| at == Channel::SUPERVISOR);
+    let kind = KINDS.iter().find(|kind| if is_here { kind.id == Channel::SUPERVISOR } else { fits(kind) });
     ConfiguredChannel {
         name: name.to_owned(),
+        built_in: is_built_in,
         kind: kind.map(|kind| kind.id.to_owned()),
         fields: kind.map(|kind| answers(kind, &table)).unwrap_or_default(),
         on: one("on"),
         jobs: texts("jobs"),
         after: one("after"),
     }
+}
+
+/// Whether the file says nothing of a channel that is there all the same.
+pub(super) fn is_only_built_in(draft: &Draft, name: &str) -> bool {
+    name == Channel::HERE && is_app() && draft.table(&[NOTIFY, name]).is_empty()
 }
 
 /// The broker as its form shows it.
