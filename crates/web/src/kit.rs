@@ -69,6 +69,10 @@ struct Kit {
     locations: Vec<DestinationStatus>,
     /// What to write into `haul.toml` first.
     lines: Vec<String>,
+    /// One of them is a Google Drive.
+    signs_in: bool,
+    /// One of them is a machine that knows only those it has been paired with.
+    pairs: bool,
 }
 
 /// What a new `haul.toml` has to say of a location that its address alone does not lead to.
@@ -97,7 +101,9 @@ pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Resp
     let clock = shared.clock();
     let date = clock.full(&clock.now);
     let lines = status.destinations.iter().filter_map(lines).collect();
-    let text = Kit { jobs: keys?, date, locations: status.destinations, lines };
+    let any = |scheme: &str| status.destinations.iter().any(|location| location.address.starts_with(scheme));
+    let (signs_in, pairs) = (any("gdrive:"), any("haul:"));
+    let text = Kit { jobs: keys?, date, locations: status.destinations, lines, signs_in, pairs };
     let text = text.render().map_err(|error| Refusal::broken(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

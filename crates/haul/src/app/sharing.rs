@@ -12,12 +12,12 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use share::{Access, Event, Folders, Server, Shared};
-use store::{Cancellation, Secret};
+use store::{Cancellation, Limit, Secret};
 use supervisor::mount::{self, Ours, Wanted};
 
 use super::{App, Unanswered, private, say};
 use crate::{
-    config::{Config, Mqtt},
+    config::{Config, Mqtt, Named},
     destination,
     failure::{FAILED, Failure, INTERRUPTED},
     folder, text,
@@ -124,10 +124,7 @@ struct State {
 impl Sharing {
     /// Serves what the configuration names, and keeps Supervisor's network storage in step with it.
     pub(crate) fn start(app: &Arc<App>, config: Config, hears: Hears, cancel: &Cancellation) -> Result<Self, Failure> {
-        let (password, renewed) = password().map_err(|error| {
-            Failure::new(FAILED, format!("can't keep a password: {}", engine::plain_reason(&error)))
-                .hint("make room in the state directory")
-        })?;
+        let (password, renewed) = password()?;
         let access = Access { user: USER, password: &password, allowed: Some(vec![app.host]) };
         let bound = app.network.bridge.wait(Server::bind(app.share, &access));
         let (server, address) = bound.map_err(|error| {
@@ -247,10 +244,8 @@ impl Work {
 
     /// Makes the folders what the configuration says, and says whether all are.
     fn serve(&self, config: &Config) -> bool {
-        let wanted: BTreeMap<String, String> = config
-            .destinations()
-            .map(|(name, named)| (name.to_owned(), format!("{} {:?}", named.address.plain(), named.said())))
-            .collect();
+        let wanted: BTreeMap<String, String> =
+            config.destinations().map(|(name, named)| (name.to_owned(), made_of(named))).collect();
         let (served, unfit) = {
             let mut state = self.lock();
             state.unfit.retain(|name, of| wanted.get(name) == Some(of));
@@ -294,7 +289,9 @@ impl Work {
         let Some(shared) = folder::of(name, &destination, network, tell)? else { return Ok(None) };
         let (of, changed) = (name.to_owned(), Arc::clone(&self.hears.changed));
         let on_event = Arc::new(move |event: Event| {
-            changed(&format!("{of}: {}", happened(&event)), matches!(event, Event::Failed { .. }));
+            let (line, is_bad) = (format!("{of}: {}", happened(&event)), matches!(event, Event::Failed { .. }));
+            // It is written down before the client hears of it, and a slow disk holds up no other client.
+            tokio::task::block_in_place(|| changed(&line, is_bad));
         });
         let remaker = Some(self.app.expected.of(name));
         let (of, is_kept) = (name.to_owned(), Arc::clone(&self.hears.is_kept));
@@ -384,6 +381,12 @@ impl Work {
     }
 }
 
+/// All that a folder goes by: when it changes, the folder is made anew.
+fn made_of(named: &Named) -> String {
+    let limit = named.common.limit.as_ref().map(Limit::rate);
+    format!("{} {:?} {limit:?} {:?}", named.address.plain(), named.said(), named.common.give_up_after)
+}
+
 /// The name of Supervisor's storage for each destination: letters, digits and `_` alone.
 fn mount_names<'n>(destinations: impl Iterator<Item = &'n str>) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
@@ -410,19 +413,26 @@ fn mount_name(destination: &str) -> String {
 }
 
 /// The password of the folders: one for all of them, made at the first start. Whether it is new.
-fn password() -> io::Result<(Secret, bool)> {
+fn password() -> Result<(Secret, bool), Failure> {
     let path = destination::state_directory().join(PASSWORD);
+    let shown = path.display();
     match std::fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => return Ok((Secret::new(text.trim()), false)),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) => {
+            return Err(Failure::new(FAILED, format!("can't read {shown}: {}", engine::plain_reason(&error)))
+                .hint("remove it, and Haul makes a new password for its folders"));
+        }
     }
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    let text = HEXLOWER.encode(&bytes);
-    private::write(&path, text.as_bytes())?;
-    Ok((Secret::new(text), true))
+    let text = getrandom::fill(&mut bytes).map(|()| HEXLOWER.encode(&bytes)).map_err(io::Error::other);
+    let kept = text.and_then(|text| private::write(&path, text.as_bytes()).map(|()| text));
+    match kept {
+        Ok(text) => Ok((Secret::new(text), true)),
+        Err(error) => Err(Failure::new(FAILED, format!("can't write {shown}: {}", engine::plain_reason(&error)))
+            .hint("make room in the state directory")),
+    }
 }
 
 fn happened(event: &Event) -> String {

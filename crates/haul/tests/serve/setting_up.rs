@@ -120,6 +120,26 @@ fn a_folder_that_is_mistyped_is_noticed_and_a_closed_port_answers_at_once() {
 }
 
 #[test]
+fn a_folder_of_this_machine_is_made_for_whoever_says_so_in_one_that_is_there() {
+    let home = Home::new(TWO);
+    let _service = home.serve();
+    let new = home.path("a/share/everything");
+    let mut fields = json!({ "path": new });
+    let (code, answer) = home.send("PUT", "destinations/share", &asking("local", &fields));
+    assert_eq!((code, &answer["field"]), (422, &json!("path")), "{answer}");
+    assert!(answer["hint"].as_str().unwrap().contains("tick the box below"), "{answer}");
+    // What is missing may be a disk.
+    fields["new_folder"] = json!("true");
+    let (code, answer) = home.send("PUT", "destinations/share", &asking("local", &fields));
+    assert_eq!((code, &answer["field"]), (422, &json!("path")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("the folder that it is to be in does not exist"), "{answer}");
+    fs::create_dir_all(new.parent().unwrap()).unwrap();
+    let (code, answer) = home.send("PUT", "destinations/share", &asking("local", &fields));
+    assert_eq!(code, 204, "{answer}");
+    assert!(new.is_dir() && !configuration(&home).contains("new_folder"), "{}", configuration(&home));
+}
+
+#[test]
 fn set_up_says_everything_that_is_wrong_at_once() {
     let home = Home::new(TWO);
     let _service = home.serve();

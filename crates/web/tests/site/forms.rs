@@ -493,17 +493,31 @@ async fn the_emergency_kit_says_what_to_write_into_a_new_configuration() {
     state.status.destinations[1].options = [("endpoint".to_owned(), "https://s3.example.net".to_owned())].into();
     let site = Site::new(state);
     let cookie = site.log_in().await;
-    let page = site.send(request("GET", "/settings", &[("cookie", &cookie)], ""), Trust::LogIn).await;
-    let inside = [("cookie", cookie.as_str()), ("content-type", FORM)];
-    let form = format!("csrf={}&owner={PASSWORD}", page.hidden("csrf")).replace(' ', "+");
-    let got = site.send(request("POST", "/settings/kit", &inside, &form), Trust::LogIn).await.text;
-    let place = &site.service.state.lock().unwrap().status.destinations[1];
+    let got = downloaded_kit(&site, &cookie).await;
+    let place = site.service.state.lock().unwrap().status.destinations[1].clone();
     let lines = format!(
         "\n        [destinations.{}]\n        url = \"{}\"\n        endpoint = \"https://s3.example.net\"\n\n 3. ",
         place.name, place.address
     );
     assert!(got.contains(&lines) && !got.contains("[destinations.nas]"), "{got}");
     assert!(got.contains("haul --config haul.toml restore LOCATION/BACKUP.tar"), "{got}");
+    assert!(!got.contains("haul auth gdrive") && !got.contains("haul receive"), "{got}");
+
+    // A new machine is unknown there.
+    {
+        let destinations = &mut site.service.state.lock().unwrap().status.destinations;
+        destinations[0].address = "haul://attic".to_owned();
+        destinations[1].address = "gdrive://HomeAssistant".to_owned();
+    }
+    let got = downloaded_kit(&site, &cookie).await;
+    assert!(got.contains("haul auth gdrive") && got.contains("run \"haul receive\" there"), "{got}");
+}
+
+async fn downloaded_kit(site: &Site, cookie: &str) -> String {
+    let page = site.send(request("GET", "/settings", &[("cookie", cookie)], ""), Trust::LogIn).await;
+    let inside = [("cookie", cookie), ("content-type", FORM)];
+    let form = format!("csrf={}&owner={PASSWORD}", page.hidden("csrf")).replace(' ', "+");
+    site.send(request("POST", "/settings/kit", &inside, &form), Trust::LogIn).await.text
 }
 
 #[tokio::test]

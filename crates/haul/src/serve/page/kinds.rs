@@ -94,9 +94,10 @@ const KINDS: &[Kind] = &[
             field(
                 "path",
                 "Folder",
-                "It must exist, outside of the config directory; best on a disk other than Home Assistant's own.",
+                "Outside of the config directory; best on a disk other than Home Assistant's own.",
                 "/mnt/nas/backups",
             ),
+            MAKE_FOLDER,
             on(flag(field(
                 MOUNTED,
                 "Only while its disk is there",

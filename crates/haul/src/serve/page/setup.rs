@@ -1,7 +1,7 @@
 //! Set-up from the page: config directories that are here, a location tried and written down, the first job.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -306,8 +306,11 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     if let Address::Local(path) = &address
         && !path.is_dir()
     {
-        let hint = "create the folder, or mount the disk or share that it is on";
-        return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
+        if !makes_folder(location) {
+            let hint = "correct it, tick the box below to have it made, or mount the disk or share that it is on";
+            return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
+        }
+        make_folder(path)?;
     }
     let mut options = known_options(config, location);
     options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
@@ -323,6 +326,18 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     let common = known.map(|known| known.common.clone()).unwrap_or_default();
     let typed = address.to_string();
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
+}
+
+/// Makes one folder, in one that is there: a disk that is away has none.
+fn make_folder(path: &Path) -> Result<(), Invalid> {
+    fs::create_dir(path).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "the folder that it is to be in does not exist".to_owned(),
+            _ => engine::plain_reason(&error),
+        };
+        let message = format!("can't make {}: {why}", path.display());
+        invalid("path", message, Some("make it by hand, or choose another one"))
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
