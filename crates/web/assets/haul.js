@@ -3,22 +3,6 @@
 (() => {
   const base = document.body.dataset.base;
 
-  // Inside Home Assistant: its theme. Its page is of the same origin; of another one, nothing can be read.
-  try {
-    if (window.parent !== window) {
-      const theme = getComputedStyle(window.parent.document.documentElement);
-      for (const name of ['primary-background-color', 'card-background-color', 'secondary-background-color',
-        'primary-text-color', 'secondary-text-color', 'divider-color']) {
-        const value = theme.getPropertyValue('--' + name).trim();
-        if (value) document.documentElement.style.setProperty('--' + name, value);
-      }
-      const [red, green, blue] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);
-      const dark = 0.3 * red + 0.6 * green + 0.1 * blue < 128;
-      document.getElementById('dark').media = dark ? 'all' : 'not all';
-      document.documentElement.style.colorScheme = dark ? 'dark' : 'light';
-    }
-  } catch { /* another origin */ }
-
   const parse = (text) => new DOMParser().parseFromString(text, 'text/html');
 
   // Puts the new state of every part that lives into the page; what has not changed is not touched.

@@ -77,7 +77,7 @@ impl Home {
 pub(crate) struct App {
     child: Child,
     lines: BufReader<ChildStderr>,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl App {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod first_minutes;
+mod frame;
 mod home;
 mod image;
 
