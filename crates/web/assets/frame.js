@@ -40,7 +40,7 @@
     if (of('primary-color')) {
       const card = numbers(of('card-background-color') || of('primary-background-color'));
       let action = numbers(of('primary-color'));
-      for (let step = 0; step < 20 && Math.min(contrast(action, ground), contrast(action, card)) < 5; step += 1) {
+      for (let step = 0; step < 20 && Math.min(contrast(action, ground), contrast(action, card)) < 5.5; step += 1) {
         action = action.map((part) => Math.round(part + ((dark ? 255 : 0) - part) / 10));
       }
       const on = contrast(action, [255, 255, 255]) > contrast(action, [0, 0, 0]) ? '#fff' : '#000';

@@ -488,6 +488,19 @@ async fn the_emergency_kit_comes_again_for_the_password_alone() {
 }
 
 #[tokio::test]
+async fn administrators_of_home_assistant_have_no_other_password() {
+    let site = Site::new(State::good());
+    let page = site.send(request("GET", "/settings", &[], ""), Trust::Ingress).await;
+    for gone in ["name=\"owner\"", "name=\"old\"", "Access for programs"] {
+        assert!(!page.text.contains(gone), "{gone}");
+    }
+    let form = format!("csrf={}", page.hidden("csrf"));
+    let got = site.send(request("POST", "/settings/kit", &[("content-type", FORM)], &form), Trust::Ingress).await;
+    assert!(got.status == StatusCode::OK && got.text.contains("9K4T-7QXM-2PRW"), "{}", got.text);
+    assert_eq!(*site.service.told.lock().unwrap(), ["through Home Assistant"]);
+}
+
+#[tokio::test]
 async fn the_emergency_kit_says_what_to_write_into_a_new_configuration() {
     let mut state = State::good();
     state.status.destinations[1].options = [("endpoint".to_owned(), "https://s3.example.net".to_owned())].into();
