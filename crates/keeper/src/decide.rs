@@ -243,6 +243,8 @@ impl Deciding<'_> {
     fn asked(&mut self, asked: &Asked) {
         let Asked { task, tries, .. } = asked;
         let may_begin = match task.destination() {
+            // What is under way at Supervisor is followed wherever it reads.
+            _ if matches!(task, Task::RestoreParts(_)) => true,
             Some(destination) if *tries > 0 => self.is_open(destination),
             Some(destination) if matches!(task, Task::Pin { .. }) => {
                 self.destination(destination).is_some_and(|facts| facts.away.is_none())

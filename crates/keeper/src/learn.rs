@@ -9,7 +9,7 @@ use crate::{
     decide,
     facts::{Arrival, Copies, Copy, DestinationFacts, Known},
     status::{Ending, Event, Failure, Level, RunStatus},
-    task::{Arrived, Found, Migrate, Outcome, Restore, Task},
+    task::{Arrived, Found, Migrate, Outcome, Restore, RestoreParts, Task},
 };
 
 /// A rehearsal that failed for a reason that may pass is tried again so often before it counts as one that proved
@@ -37,7 +37,7 @@ pub(crate) fn touched(task: &Task, outcome: &Outcome) -> Vec<String> {
             Task::Copy { from, to, .. } => {
                 from.iter().map(|source| &source.destination).chain([&to.destination]).cloned().collect()
             }
-            Task::Restore(_) => Vec::new(),
+            Task::Restore(_) | Task::RestoreParts(_) => Vec::new(),
             _ => task.destination().map(str::to_owned).into_iter().collect(),
         },
     }
@@ -173,6 +173,14 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
                 Ending::Failed => {
                     Event { message: format!("{} was not restored into {into}: {}", copy.name, said.message), ..said }
                 }
+            });
+        }
+        Task::RestoreParts(RestoreParts { copy, .. }) => {
+            let said = event(task, outcome, now, "restore");
+            events.push(if outcome.ending == Ending::Failed {
+                Event { message: format!("{} was not restored: {}", copy.name, said.message), ..said }
+            } else {
+                said
             });
         }
         Task::Migrate(Migrate { to, .. }) => {

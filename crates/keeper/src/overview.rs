@@ -253,7 +253,7 @@ fn running(id: i64, running: &RunningTask) -> Running {
         (Task::Remove { .. } | Task::Delete { .. }, _) => "removing".to_owned(),
         (Task::Verify { .. }, _) => "checking a copy".to_owned(),
         (Task::Rehearse { .. }, _) => "restoring for a test".to_owned(),
-        (Task::Restore(_), _) => "restoring".to_owned(),
+        (Task::Restore(_) | Task::RestoreParts(_), _) => "restoring".to_owned(),
         (Task::Migrate(migrate), _) => format!("sending to {}", migrate.to),
         (Task::Pin { .. }, _) => "protecting".to_owned(),
     });

@@ -67,6 +67,8 @@ pub enum Task {
     },
     /// Restores an archive into a directory of this machine.
     Restore(Restore),
+    /// Has Home Assistant's Supervisor restore parts of an archive on this machine.
+    RestoreParts(RestoreParts),
     /// Moves a running installation to another machine.
     Migrate(Migrate),
     /// Protects a copy from removal, or no longer.
@@ -121,6 +123,29 @@ pub struct Restore {
     pub key: Option<u64>,
 }
 
+/// What of an archive Home Assistant's Supervisor restores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreParts {
+    /// The job that the archive belongs to.
+    pub job: Option<String>,
+    /// The copy that is read.
+    pub copy: Location,
+    /// The archive's id, by which Supervisor knows it.
+    pub slug: String,
+    /// Supervisor's network storage that leads to the copy.
+    pub storage: String,
+    /// Home Assistant's configuration.
+    pub home_assistant: bool,
+    /// Apps by their ids, with their names.
+    pub apps: BTreeMap<String, String>,
+    /// Folders.
+    pub folders: Vec<String>,
+    /// When somebody said so; no two have the same.
+    pub ordered: Timestamp,
+    /// Whoever carries it out has the key for it by this number. Keys themselves are written down nowhere.
+    pub key: u64,
+}
+
 /// What is moved, and where to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migrate {
@@ -165,7 +190,7 @@ impl Task {
             Self::Remove { .. } | Self::Delete { .. } => TaskKind::Remove,
             Self::Verify { .. } => TaskKind::Verify,
             Self::Rehearse { .. } => TaskKind::Rehearse,
-            Self::Restore(_) => TaskKind::Restore,
+            Self::Restore(_) | Self::RestoreParts(_) => TaskKind::Restore,
             Self::Migrate(_) => TaskKind::Migrate,
             Self::Pin { .. } => TaskKind::Pin,
         }
@@ -179,7 +204,9 @@ impl Task {
             | Self::Remove { job, .. }
             | Self::Rehearse { job, .. }
             | Self::Migrate(Migrate { job, .. }) => Some(job),
-            Self::Verify { job, .. } | Self::Restore(Restore { job, .. }) => job.as_deref(),
+            Self::Verify { job, .. }
+            | Self::Restore(Restore { job, .. })
+            | Self::RestoreParts(RestoreParts { job, .. }) => job.as_deref(),
             Self::Look { .. } | Self::Pin { .. } | Self::Delete { .. } => None,
         }
     }
@@ -193,15 +220,16 @@ impl Task {
             | Self::Verify { copy, .. }
             | Self::Rehearse { copy, .. }
             | Self::Restore(Restore { copy, .. })
+            | Self::RestoreParts(RestoreParts { copy, .. })
             | Self::Pin { copy, .. }
             | Self::Delete { copy, .. } => Some(&copy.destination),
         }
     }
 
     /// Whether it stays asked for until it has ended. A backup or rehearsal that is cut off is begun again without that,
-    /// a restore or a move never.
+    /// a restore or a move never. What Supervisor restores goes on without this program, so its end is still to be told.
     pub fn is_asked_to_its_end(&self) -> bool {
-        matches!(self, Self::Verify { .. } | Self::Pin { .. } | Self::Delete { .. })
+        matches!(self, Self::Verify { .. } | Self::Pin { .. } | Self::Delete { .. } | Self::RestoreParts(_))
     }
 
     /// Whether both say whether the same copy is protected.
@@ -216,6 +244,7 @@ impl Task {
             | Self::Verify { copy, .. }
             | Self::Rehearse { copy, .. }
             | Self::Restore(Restore { copy, .. })
+            | Self::RestoreParts(RestoreParts { copy, .. })
             | Self::Pin { copy, .. }
             | Self::Delete { copy, .. } => Some(&copy.name),
             Self::Backup { .. } | Self::Look { .. } | Self::Remove { .. } | Self::Migrate(_) => None,
@@ -224,8 +253,17 @@ impl Task {
 
     /// Whether both can't run at the same time: one backup or rehearsal at a time, and one task at each destination. A
     /// restore and a move wait for neither, because somebody waits for them; only what a restore reads must stay, and what
-    /// it replaces must not be read. A directory is not read twice at once.
+    /// it replaces must not be read. A directory is not read twice at once. While Supervisor restores, it makes no backup,
+    /// and what it replaces is nobody else's.
     pub fn excludes(&self, other: &Self, sources: &Sources) -> bool {
+        if let (Self::RestoreParts(parts), task) | (task, Self::RestoreParts(parts)) = (self, other) {
+            return match task {
+                Self::Remove { destination, .. } => *destination == parts.copy.destination,
+                Self::Delete { copy, .. } => copy.destination == parts.copy.destination,
+                Self::Backup { .. } | Self::Migrate(_) | Self::Restore(_) | Self::RestoreParts(_) => true,
+                _ => false,
+            };
+        }
         if let (Self::Restore(restore), task) | (task, Self::Restore(restore)) = (self, other) {
             return match task {
                 Self::Remove { destination, .. } => *destination == restore.copy.destination,

@@ -1,6 +1,7 @@
 //! What the pages and the API ask of the running service. The service implements it; tests and examples do, too.
 
 mod forms;
+mod parts;
 mod settings;
 
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
+    parts::{AppPart, FolderPart, HomeAssistantPart, Parts, PartsWanted},
     settings::{
         Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
         JobSettings, Keep, Policy, What,
@@ -63,6 +65,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Begins to restore an archive into a directory of the machine that Haul runs on. The end of it is an event.
     fn restore(&self, wanted: &RestoreWanted, cancel: &Cancellation) -> Result<(), Invalid>;
+
+    /// What of an archive Home Assistant's Supervisor can restore on this machine. Nothing is changed.
+    fn parts(&self, archive: &str, destination: Option<&str>, cancel: &Cancellation) -> Result<Parts, Failure>;
+    /// Has Supervisor restore parts of an archive on this machine. The end of it is an event.
+    fn restore_parts(&self, wanted: &PartsWanted, cancel: &Cancellation) -> Result<(), Invalid>;
 
     /// Looks at both sides of a move to another machine. Nothing is sent.
     fn look_before_move(&self, wanted: &MoveWanted, cancel: &Cancellation) -> Result<MoveSeen, Invalid>;

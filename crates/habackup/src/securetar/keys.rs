@@ -28,6 +28,11 @@ impl Password {
         Self(Zeroizing::new(text.into()))
     }
 
+    /// The text itself, only for the code that passes it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// Whether this is its text.
     pub fn is(&self, text: &str) -> bool {
         self.0.as_str() == text

@@ -11,6 +11,7 @@
 //! | `sharing` | each destination as a folder, and Supervisor's network storage that leads there |
 //! | `expected` | archives that Haul has asked for, from the order to their end |
 //! | `whole` | a job's backup of everything |
+//! | `restore` | what of a backup Supervisor can restore, and a restore from the order to its end |
 //! | `ingress` | who comes in through Home Assistant |
 //! | `broker` | the MQTT broker that another app provides |
 //! | `private` | files that nobody else reads |
@@ -19,6 +20,7 @@ mod broker;
 mod expected;
 mod ingress;
 mod private;
+mod restore;
 mod sharing;
 mod whole;
 
@@ -32,6 +34,7 @@ use supervisor::Supervisor;
 
 use self::{expected::Expected, ingress::Administrators};
 pub(crate) use self::{
+    restore::{Copy, Ordered, Restorable, no_app, restore},
     sharing::{Hears, Reached, Sharing},
     whole::{Goals, back_up},
 };

@@ -55,6 +55,12 @@ impl Reached {
         self.0.lock().mounted.get(destination).cloned()
     }
 
+    /// Has everything looked at anew: Supervisor's network storage may be what it was in a backup.
+    pub(crate) fn look_again(&self) {
+        self.0.lock().is_dirty = true;
+        self.0.wake.notify_all();
+    }
+
     /// The one of these by which Supervisor reaches us first. After a start and after a change, mounting takes it a
     /// while; if it reaches none in time, one that is served, if there is any.
     pub(crate) fn await_one(&self, destinations: &[&str], cancel: &Cancellation) -> Option<String> {

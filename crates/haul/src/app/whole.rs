@@ -28,11 +28,11 @@ use crate::{
 const LOCAL_APPS: &str = "addons/local";
 const LOCAL_APPS_HERE: &str = "/addons";
 /// Supervisor is asked so often what it is doing.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 /// It says that it has ended, and nothing has come: perhaps it comes yet.
 const LATE: Duration = Duration::from_secs(30);
 /// The same while its end is near.
-const SOON: Duration = Duration::from_millis(250);
+pub(super) const SOON: Duration = Duration::from_millis(250);
 /// Its own words for a failure come so much later than the failure, at most.
 const NOTED: Duration = Duration::from_secs(5);
 /// After the last byte, its job takes no longer.
@@ -42,7 +42,7 @@ const ASKED: u32 = 10;
 /// No answer is no praise.
 const UNKNOWN: &str = "perhaps what Supervisor could not save: it did not say";
 /// Without an answer for so long it is gone.
-const SILENT: Duration = Duration::from_mins(10);
+pub(super) const SILENT: Duration = Duration::from_mins(10);
 
 /// Where a backup goes.
 pub(crate) struct Goals {

@@ -39,7 +39,7 @@ use keeper::{
     service::{Order, Service, Started},
     settings::{Scope, Settings},
     status::{Ending, Event, Failure as Reason, Level, Status},
-    task::{Migrate, Outcome, Restore, Task},
+    task::{Migrate, Outcome, Restore, RestoreParts, Task},
 };
 use store::Cancellation;
 use tokio::sync::watch;
@@ -437,6 +437,9 @@ fn begins(task: &Task) -> Option<String> {
         }
         Task::Restore(Restore { copy, into, .. }) => {
             format!("{}: a restore of {} to {into} begins", copy.destination, copy.name)
+        }
+        Task::RestoreParts(RestoreParts { copy, storage, .. }) => {
+            format!("{}: Supervisor is to restore {} from {storage}", copy.destination, copy.name)
         }
         Task::Migrate(Migrate { job, to, .. }) => format!("{job}: a move to {to} begins"),
         Task::Look { .. } | Task::Remove { .. } | Task::Pin { .. } | Task::Delete { .. } => return None,

@@ -19,7 +19,7 @@ use super::{
     rehearsing, restoring,
 };
 use crate::{
-    app::{App, Reached},
+    app::{self, App, Ordered, Reached},
     config::Config,
     failure::INTERRUPTED,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Worker {
     force: RwLock<Arc<Force>>,
     /// Keys that were typed for a restore.
     pub(super) keys: Kept<Password>,
+    /// What Supervisor needs for a restore.
+    pub(super) parts: Kept<Ordered>,
     /// What was typed for a move.
     pub(super) moves: Kept<Agreed>,
 }
@@ -60,12 +62,17 @@ impl<T> Kept<T> {
 impl Worker {
     pub(crate) fn new(config: Config) -> Self {
         let force = RwLock::new(Arc::new(Force::of(config, None)));
-        Self { app: OnceLock::new(), force, keys: Kept::default(), moves: Kept::default() }
+        Self { app: OnceLock::new(), force, keys: Kept::default(), parts: Kept::default(), moves: Kept::default() }
     }
 
     /// This is an app of Home Assistant.
     pub(crate) fn share(&self, app: &Arc<App>, reached: Reached) {
         let _ = self.app.set((Arc::clone(app), reached));
+    }
+
+    /// Home Assistant, if this is an app of it.
+    pub(super) fn app(&self) -> Option<&(Arc<App>, Reached)> {
+        self.app.get()
     }
 
     /// Tasks that start from now on go by this.
@@ -83,6 +90,7 @@ impl Worker {
     pub(crate) fn forget(&self, task: &Task) {
         match task {
             Task::Restore(wanted) => drop(wanted.key.and_then(|number| self.keys.take(number))),
+            Task::RestoreParts(wanted) => drop(self.parts.take(wanted.key)),
             Task::Migrate(wanted) => drop(self.moves.take(wanted.typed)),
             _ => {}
         }
@@ -104,6 +112,9 @@ impl Worker {
             Task::Rehearse { job, copy } => doing.job(job).and_then(|job| rehearsing::rehearse(&doing, job, copy)),
             Task::Restore(wanted) => {
                 restoring::run(&doing, wanted, wanted.key.and_then(|number| self.keys.take(number)))
+            }
+            Task::RestoreParts(wanted) => {
+                app::restore(self.app.get(), wanted, self.parts.take(wanted.key), &started.progress, &started.cancel)
             }
             Task::Migrate(wanted) => {
                 let agreed = self.moves.take(wanted.typed);

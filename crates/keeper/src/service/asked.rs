@@ -6,7 +6,7 @@ use super::State;
 use crate::{
     decide, learn,
     status::{Ending, Event, Level},
-    task::{Asked, Migrate, Outcome, Restore, Task},
+    task::{Asked, Migrate, Outcome, Restore, RestoreParts, Task},
 };
 
 /// So much may wait.
@@ -151,7 +151,7 @@ impl State {
     }
 
     fn why_obsolete(&self, Asked { task, place, .. }: &Asked) -> Option<String> {
-        if matches!(task, Task::Restore(_) | Task::Migrate(_)) || self.is_running(task) {
+        if matches!(task, Task::Restore(_) | Task::RestoreParts(_) | Task::Migrate(_)) || self.is_running(task) {
             return None;
         }
         if let Some(job) = task.job().filter(|name| self.settings.jobs.iter().all(|job| job.name != **name)) {
@@ -211,6 +211,7 @@ fn undone(task: &Task, why: &str, at: Timestamp) -> Event {
         Task::Pin { pinned: false, .. } => ("pin", format!("{name} at {place} still is protected from removal")),
         Task::Delete { .. } => ("delete", format!("{name} at {place} was not deleted")),
         Task::Restore(Restore { into, .. }) => ("restore", format!("{name} was not restored into {into}")),
+        Task::RestoreParts(RestoreParts { .. }) => ("restore", format!("{name} was not restored")),
         Task::Migrate(Migrate { to, .. }) => ("migrate", format!("the move to {to} was not begun")),
         Task::Verify { .. } | Task::Look { .. } | Task::Copy { .. } | Task::Remove { .. } => {
             ("verify", format!("{name} at {place} was not checked"))

@@ -9,7 +9,7 @@ use crate::{
     job::Job,
     status::Failure,
     sync::Plan,
-    task::{Asked, Location, Migrate, Restore, Task},
+    task::{Asked, Location, Migrate, Restore, RestoreParts, Task},
 };
 
 /// What somebody wants.
@@ -38,6 +38,8 @@ pub enum Order {
     },
     /// An archive is restored.
     Restore(Restore),
+    /// Home Assistant's Supervisor restores parts of an archive.
+    RestoreParts(RestoreParts),
     /// A job's source moves to another machine.
     Migrate(Migrate),
     /// A copy is protected from removal, or no longer.
@@ -132,11 +134,31 @@ impl State {
                         "wait for it to end, or stop it",
                     );
                 }
+                if in_the_way.clone().any(|task| matches!(task, Task::RestoreParts(_))) {
+                    return no("a backup is being restored already".to_owned(), "wait for it to end, then try again");
+                }
                 if in_the_way.any(|task| matches!(task, Task::Migrate(_))) {
                     return no(
                         "an installation is being moved, which reads what a restore replaces".to_owned(),
                         "wait for it to end, or stop it",
                     );
+                }
+                wanted
+            }
+            Order::RestoreParts(parts) => {
+                self.reachable(&parts.copy)?;
+                self.copy(&parts.copy)?;
+                let wanted = Task::RestoreParts(parts);
+                let at_work = self.running.values().map(|running| &running.task).chain(self.asked());
+                let mut in_the_way =
+                    at_work.filter(|task| task.excludes(&wanted, &self.settings.sources)).map(|task| match task {
+                        Task::Restore(_) | Task::RestoreParts(_) => "a backup is being restored already",
+                        Task::Migrate(_) => "an installation is being moved",
+                        Task::Backup { .. } => "a backup is being made",
+                        _ => "old backups are being removed there",
+                    });
+                if let Some(message) = in_the_way.next() {
+                    return no(message.to_owned(), "wait for it to end, then try again");
                 }
                 wanted
             }
@@ -151,7 +173,9 @@ impl State {
                             format!("an installation is being moved to {to} already")
                         }
                         Task::Migrate(_) => format!("{job:?} is being moved already"),
-                        Task::Restore(_) => "a backup is being restored in place of what would be moved".to_owned(),
+                        Task::Restore(_) | Task::RestoreParts(_) => {
+                            "a backup is being restored in place of what would be moved".to_owned()
+                        }
                         _ => format!("a backup of {job:?} is being made"),
                     });
                 if let Some(message) = in_the_way.next() {

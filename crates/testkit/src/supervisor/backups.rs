@@ -75,7 +75,8 @@ impl World {
 fn listed(backup: &Value) -> Value {
     let mut shown = backup.clone();
     let map = shown.as_object_mut().unwrap();
-    for hidden in ["password", "extra", "homeassistant_version", "homeassistant_exclude_database"] {
+    for hidden in ["supervisor_version", "password", "extra", "homeassistant_version", "homeassistant_exclude_database"]
+    {
         map.remove(hidden);
     }
     shown
@@ -107,7 +108,7 @@ pub(super) fn info(world: &World, slug: &str) -> Answer {
         backup.get("homeassistant_exclude_database").cloned().unwrap_or(json!(false));
     shown["extra"] = backup.get("extra").cloned().unwrap_or_else(|| json!({}));
     shown["repositories"] = json!([]);
-    shown["supervisor_version"] = json!(world.version);
+    shown["supervisor_version"] = backup.get("supervisor_version").cloned().unwrap_or(json!(world.version));
     Ok(shown)
 }
 

@@ -104,11 +104,20 @@ pub(super) struct Work {
 impl Work {
     /// Goes to a stage, and waits there if a test says so. False when its Supervisor has been stopped.
     pub(super) fn stage(&self, stage: &'static str) -> bool {
+        self.enter(stage);
+        self.wait(stage)
+    }
+
+    pub(super) fn enter(&self, stage: &'static str) {
         self.change(|world| {
             if let Some(job) = world.job_mut(&self.job) {
                 job.stage = Some(stage);
             }
         });
+    }
+
+    /// Waits if a test says so. False when its Supervisor has been stopped.
+    pub(super) fn wait(&self, stage: &'static str) -> bool {
         loop {
             let is_held = self.change(|world| world.hold_at == Some(stage));
             match is_held {

@@ -163,6 +163,8 @@ pub struct World {
     pub apps: Vec<Value>,
     /// Apps that can't be saved, and what the error says.
     pub unsavable: BTreeMap<&'static str, &'static str>,
+    /// Apps and folders that can't be restored, and what the error says.
+    pub unrestorable: BTreeMap<&'static str, &'static str>,
     /// All mounts, each with its credentials and its `state`.
     pub mounts: Vec<Map<String, Value>>,
     /// The default place for backups.
@@ -230,6 +232,7 @@ impl Default for World {
             }),
             apps: vec![app("core_ssh", "Terminal & SSH", "9.17.0"), app("core_mosquitto", "Mosquitto broker", "6.5.1")],
             unsavable: BTreeMap::new(),
+            unrestorable: BTreeMap::new(),
             mounts: Vec::new(),
             default_backup_mount: None,
             mounting: None,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{number, required, status::limit};
 use crate::{
-    backend::{Contents, Differences, Wanted},
+    backend::{Contents, Differences, Parts, Wanted},
     download,
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -87,6 +87,25 @@ pub(super) async fn compare(
                 known(backend.archive(&id))?;
                 known(backend.archive(&with))?;
                 backend.compare(&with, &id, cancel).map_err(Refusal::from)
+            })
+            .await??,
+    ))
+}
+
+/// As an app of Home Assistant: what of an archive Supervisor can restore on this machine
+#[utoipa::path(get, path = "/api/v1/archives/{id}/parts", tag = "archives", responses((status = 200, body = Parts)),
+    params(("id" = String, Path), ("destination" = Option<String>, Query, description = "Only from there")))]
+pub(super) async fn parts(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    asked: Asked,
+) -> Result<Json<Parts>, Refusal> {
+    let destination = asked.query.get("destination").map(str::to_owned);
+    Ok(Json(
+        shared
+            .ask_slowly(move |backend, cancel| {
+                known(backend.archive(&id))?;
+                backend.parts(&id, destination.as_deref(), cancel).map_err(Refusal::from)
             })
             .await??,
     ))

@@ -63,6 +63,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/archives/{id}/unpin", post(orders::unpin))
         .route("/api/v1/archives/{id}/delete", post(orders::delete))
         .route("/api/v1/archives/{id}/restore", post(orders::restore))
+        .route("/api/v1/archives/{id}/restore-parts", post(orders::restore_parts))
+        .route("/api/v1/archives/{id}/parts", get(archives::parts))
         .route("/api/v1/jobs/{name}/migrate", post(orders::migrate))
         .route("/api/v1/archives/{id}/contents", get(archives::contents))
         .route("/api/v1/archives/{id}/compare", get(archives::compare))

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Accepted, accepted, body, settings::refused};
 use crate::{
-    backend::{MoveSeen, MoveWanted, Order, RestoreWanted},
+    backend::{MoveSeen, MoveWanted, Order, PartsWanted, RestoreWanted},
     orders::{carry_out, exists, found},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -59,6 +59,25 @@ pub(super) struct Restoration {
     /// Takes the place of the config directory of the archive's job, which is kept beside it.
     #[serde(default)]
     replace: bool,
+    /// The encryption key; if left out, that of the archive's job.
+    key: Option<String>,
+}
+
+/// What Supervisor is to restore.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartsToRestore {
+    /// From there; if left out, from the best location that Supervisor reaches.
+    destination: Option<String>,
+    /// Home Assistant's configuration, in place of what runs.
+    #[serde(default)]
+    home_assistant: bool,
+    /// Apps, by their ids, in place of those that are installed.
+    #[serde(default)]
+    apps: Vec<String>,
+    /// Folders, by their names. What is in them now goes.
+    #[serde(default)]
+    folders: Vec<String>,
     /// The encryption key; if left out, that of the archive's job.
     key: Option<String>,
 }
@@ -202,6 +221,22 @@ pub(super) async fn restore(State(shared): Service, Path(archive): Path<String>,
         .ask_slowly(move |backend, cancel| {
             found(backend, &wanted.archive)?;
             backend.restore(&wanted, cancel).map_err(refused)
+        })
+        .await??;
+    Ok(accepted())
+}
+
+/// As an app of Home Assistant: has Supervisor restore parts of an archive on this machine
+#[utoipa::path(post, path = "/api/v1/archives/{id}/restore-parts", tag = "orders", request_body = PartsToRestore,
+    responses((status = 202, body = Accepted)), params(("id" = String, Path)))]
+pub(super) async fn restore_parts(State(shared): Service, Path(archive): Path<String>, asked: Asked) -> Answer {
+    let PartsToRestore { destination, home_assistant, apps, folders, key } = body(&asked)?;
+    let key = key.map(Zeroizing::new);
+    let wanted = PartsWanted { archive, destination, home_assistant, apps, folders, key };
+    shared
+        .ask_slowly(move |backend, cancel| {
+            found(backend, &wanted.archive)?;
+            backend.restore_parts(&wanted, cancel).map_err(refused)
         })
         .await??;
     Ok(accepted())

@@ -12,6 +12,7 @@ mod log;
 mod log_in;
 mod migrate;
 mod orders;
+mod parts;
 mod recovery;
 mod restore;
 mod settings;
@@ -64,6 +65,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/backups/{id}/file", get(archive::file))
         .route("/backups/{id}/delete", get(archive::ask_to_delete).post(archive::delete))
         .route("/backups/{id}/restore", get(restore::form).post(restore::restore))
+        .route("/backups/{id}/restore-parts", get(parts::form).post(parts::restore))
         .route("/backups/{id}/{order}", post(orders::archive))
         .route("/jobs/{name}/migrate", get(migrate::form).post(migrate::pressed))
         .route("/jobs/{name}/{order}", post(orders::job))

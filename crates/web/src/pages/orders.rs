@@ -15,6 +15,10 @@ pub(super) fn done(key: &str) -> Option<&'static str> {
         "pause" => "It is paused: nothing is made, copied or removed for it.",
         "resume" => "It goes on.",
         "restore" => "The restore has begun. Home shows how far it is; its end appears here.",
+        "restore-parts" => {
+            "Supervisor restores it. Home shows how far it is; its end appears here. If Home Assistant is restored, this \
+             page is gone for some minutes."
+        }
         "migrate" => "The move has begun. Home shows how far it is; its end appears here.",
         "rehearse" => "The test of a restore has begun.",
         "cancel" => "It is being stopped.",

@@ -10,6 +10,7 @@
     reason = "not every user uses all of it"
 )]
 
+mod parts;
 pub mod state;
 
 use std::sync::{
@@ -25,7 +26,7 @@ use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, ConfiguredChannel, ConfiguredJob,
     ConfiguredLocation, ContentEntry, ContentKind, Contents, Differences, Encryption, Established, Filled, FormField,
     FormKind, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted,
-    NotSent, Order, Outlet, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
+    NotSent, Order, Outlet, Parts, PartsWanted, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -46,6 +47,8 @@ pub struct Fake {
     pub told: Mutex<Vec<String>>,
     /// Where to something was moved, with which token.
     pub moved: Mutex<Vec<(String, Option<Zeroizing<String>>)>>,
+    /// What Supervisor was to restore.
+    pub restored: Mutex<Vec<PartsWanted>>,
     pub log: Mutex<Vec<LogLine>>,
     /// The new machine changed its mind.
     pub refuses_moves: Mutex<bool>,
@@ -66,6 +69,7 @@ impl Fake {
             signing_in: Mutex::default(),
             told: Mutex::default(),
             moved: Mutex::default(),
+            restored: Mutex::default(),
             log: Mutex::default(),
             refuses_moves: Mutex::default(),
             unreadable: Mutex::default(),
@@ -380,6 +384,19 @@ impl Backend for Fake {
         if wanted.key.as_ref().is_some_and(|key| key.as_str() == "wrong") {
             return wrong("key", failure("the password is wrong", "enter the key that this backup was made with"));
         }
+        Ok(())
+    }
+
+    fn parts(&self, _: &str, destination: Option<&str>, _: &Cancellation) -> Result<Parts, Failure> {
+        self.get(|state| parts::known(state, destination))
+    }
+
+    fn restore_parts(&self, wanted: &PartsWanted, _: &Cancellation) -> Result<(), Invalid> {
+        if let Some(failure) = self.failure.lock().unwrap().take() {
+            return Err(Invalid { field: None, failure, offer: None });
+        }
+        parts::check(wanted)?;
+        self.restored.lock().unwrap().push(wanted.clone());
         Ok(())
     }
 

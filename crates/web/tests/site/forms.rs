@@ -437,6 +437,53 @@ async fn apps_and_folders_are_offered_in_home_assistant_alone() {
 }
 
 #[tokio::test]
+async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
+    let site = Site::new(State::good());
+    let id = site.archive(0).id;
+    let page = format!("/backups/{id}");
+    let got = site.send(request("GET", &page, &[], ""), Trust::Ingress).await.text;
+    assert!(got.contains("/restore-parts") && !got.contains("--replace"), "{got}");
+    let got = site.get(&page).await.text;
+    assert!(!got.contains("/restore-parts") && got.contains("--replace"), "elsewhere it is the command: {got}");
+
+    let path = format!("{page}/restore-parts");
+    let got = site.get(&path).await.text;
+    for shown in ["this page is gone for some minutes", "with the history", "<strong>Haul</strong> is in this backup"] {
+        assert!(got.contains(shown), "{shown}: {got}");
+    }
+    assert!(got.contains("Supervisor empties it first") && !got.contains("value=\"share\""), "{got}");
+    assert!(!got.contains(" checked") && !got.contains("name=\"key\""), "{got}");
+
+    let ticked = "home_assistant=yes&app=core_ssh&folder=ssl";
+    let got = site.post(&path, ticked).await;
+    assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(got.text.contains("id=\"sure-wrong\"") && got.text.contains("value=\"core_ssh\" checked"), "{}", got.text);
+    let got = site.post(&path, &format!("{ticked}&sure=yes&key=wrong")).await;
+    assert!(got.text.contains("id=\"key-wrong\"") && !got.text.contains("value=\"wrong\""), "{}", got.text);
+    *site.service.failure.lock().unwrap() =
+        Some(Failure { message: "Supervisor is busy".to_owned(), hint: Some("try again".to_owned()), passes: true });
+    let got = site.post(&path, &format!("{ticked}&sure=yes")).await;
+    assert!(got.status == StatusCode::UNPROCESSABLE_ENTITY && got.text.contains("Supervisor is busy"), "{}", got.text);
+    let got = site.post(&path, &format!("{ticked}&sure=yes&destination=drive")).await;
+    assert_eq!(got.header(header::LOCATION), "/events?done=restore-parts");
+    let wanted = site.service.restored.lock().unwrap().remove(0);
+    assert_eq!((wanted.home_assistant, wanted.destination.as_deref()), (true, Some("drive")));
+    assert_eq!((wanted.apps, wanted.folders), (vec!["core_ssh".to_owned()], vec!["ssl".to_owned()]));
+    // What can't be restored says why, and nothing can be ticked.
+    let got = site.get(&format!("{path}?destination=drive")).await;
+    assert!(got.text.contains("does not reach drive") && !got.text.contains("type=\"checkbox\""), "{}", got.text);
+    assert_eq!(site.get("/backups/none/restore-parts").await.status, StatusCode::NOT_FOUND);
+
+    let got = site.api("GET", &format!("/api/v1/archives/{id}/parts"), "").await.json();
+    assert_eq!((&got["apps"][0]["slug"], &got["holds_haul"]), (&"core_ssh".into(), &true.into()), "{got}");
+    let got = site.api("POST", &format!("/api/v1/archives/{id}/restore-parts"), "{}").await;
+    assert_eq!((got.status, &got.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &"parts".into()), "{}", got.text);
+    let body = r#"{"apps":["core_ssh"],"destination":"nas"}"#;
+    let got = site.api("POST", &format!("/api/v1/archives/{id}/restore-parts"), body).await;
+    assert_eq!(got.status, StatusCode::ACCEPTED, "{}", got.text);
+}
+
+#[tokio::test]
 async fn only_who_has_shown_the_password_sets_commands() {
     let site = Site::new(State::good());
     let through = |method: &'static str, path: &'static str, headers: Vec<(&'static str, String)>, body: String| {

@@ -12,6 +12,7 @@ const PAGES: &[&str] = &[
     "/backups/{id}/compare?with={other}",
     "/backups/{id}/delete",
     "/backups/{id}/restore",
+    "/backups/{id}/restore-parts",
     "/jobs/{job}/migrate",
     "/events",
     "/log",

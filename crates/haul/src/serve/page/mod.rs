@@ -6,6 +6,7 @@ mod containers;
 mod contents;
 mod kinds;
 mod migrate;
+mod parts;
 mod restore;
 mod setup;
 mod sign_in;
@@ -27,8 +28,8 @@ use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, Contents, Differences, Established, Filled,
-    FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, RestoreWanted, SetUp, SignIn,
-    Wanted, What,
+    FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, Parts, PartsWanted,
+    RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use self::contents::Looking;
@@ -270,6 +271,25 @@ impl Backend for Page {
         let key = plan.key;
         self.want(Wanting::Restore(plan)).map_err(|failure| {
             key.map(|key| self.worker.keys.take(key));
+            at_all(failure)
+        })
+    }
+
+    fn parts(&self, archive: &str, destination: Option<&str>, cancel: &Cancellation) -> Result<Parts, Reason> {
+        let archive = self.find(archive)?;
+        let at = parts::At { config: &self.worker.config(), app: self.worker.app(), archive: &archive, destination };
+        at.parts(cancel).map_err(|failure| reason(&failure))
+    }
+
+    fn restore_parts(&self, wanted: &PartsWanted, cancel: &Cancellation) -> Result<(), Invalid> {
+        let at_all = |failure| Invalid { field: None, failure, offer: None };
+        let archive = self.find(&wanted.archive).map_err(at_all)?;
+        let destination = wanted.destination.as_deref();
+        let at = parts::At { config: &self.worker.config(), app: self.worker.app(), archive: &archive, destination };
+        let plan = at.plan(wanted, |ordered| self.worker.parts.keep(ordered), cancel)?;
+        let key = plan.key;
+        self.want(Wanting::RestoreParts(plan)).map_err(|failure| {
+            self.worker.parts.take(key);
             at_all(failure)
         })
     }

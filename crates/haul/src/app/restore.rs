@@ -1,0 +1,416 @@
+//! What Supervisor can restore of an archive on this machine, and a restore from the order to its end.
+//!
+//! A full restore stops every app, this one too, and with it the storage that Supervisor reads from. So Supervisor is
+//! asked for parts, and never for this app. It goes on without this app: what was ordered is noted in the state
+//! directory, and followed from there after a restart.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use engine::Progress;
+use habackup::securetar::Password;
+use jiff::Timestamp;
+use keeper::{
+    status::Ending,
+    task::{Found, Outcome, RestoreParts},
+};
+use serde::{Deserialize, Serialize};
+use store::Cancellation;
+use supervisor::{Apps, BackupDetails, Content, Job, JobKind, Kind, Place, Restore, Secret};
+
+use super::{
+    App, Reached, Unanswered, private,
+    whole::{LOOK, SILENT, SOON},
+};
+use crate::{
+    destination,
+    failure::{FAILED, Failure},
+    text,
+};
+
+/// What was ordered, in the state directory.
+const NOTE: &str = "restore-by-supervisor.json";
+/// Nothing new is heard of it for so long: then that is said.
+const QUIET: Duration = Duration::from_mins(2);
+/// An order whose answer was lost shows among the jobs within this time, if it arrived.
+const SHOWS: Duration = Duration::from_secs(5);
+const LOG: &str = "Supervisor's log says more, under Settings > System > Logs > Supervisor";
+
+/// A copy of an archive at one of Haul's locations.
+pub(crate) struct Copy<'a> {
+    /// Its id.
+    pub(crate) slug: &'a str,
+    /// Its name at its location.
+    pub(crate) name: &'a str,
+    pub(crate) size: u64,
+    pub(crate) protected: bool,
+    /// Supervisor's network storage that leads to it.
+    pub(crate) storage: &'a str,
+}
+
+/// An archive as Supervisor can restore it.
+pub(crate) struct Restorable {
+    pub(crate) details: BackupDetails,
+    /// The id of this app.
+    pub(crate) own: String,
+}
+
+/// What only the order itself needs; it is kept in memory.
+pub(crate) struct Ordered {
+    /// That of [`RestoreParts`]: numbers begin anew with each process.
+    pub(crate) at: Timestamp,
+    pub(crate) key: Option<Password>,
+}
+
+impl App {
+    /// What Supervisor can restore of this copy, after a look that it is this one.
+    pub(crate) fn restorable(&self, copy: &Copy<'_>, cancel: &Cancellation) -> Result<Restorable, Failure> {
+        let own = self.ask(cancel, self.supervisor.own_app())?.slug;
+        if own.is_empty() {
+            return Err(Failure::new(FAILED, "Supervisor does not say which app this is").hint("restart the app"));
+        }
+        let mut details = self.known(copy, cancel)?;
+        if details.is_err() {
+            // It looks at its places only when it is told to.
+            self.ask(cancel, self.supervisor.reload_backups())?;
+            details = self.known(copy, cancel)?;
+        }
+        Ok(Restorable { details: details?, own })
+    }
+
+    /// The backup as Supervisor knows it, or what of that is not as it should be.
+    fn known(&self, copy: &Copy<'_>, cancel: &Cancellation) -> Result<Result<BackupDetails, Failure>, Failure> {
+        let Copy { slug, name, storage, .. } = copy;
+        let unknown = || {
+            let message = format!("Supervisor does not find {name} in the network storage {storage}");
+            Failure::new(FAILED, message)
+                .hint("look whether the storage works, under Settings > System > Storage, and try again")
+        };
+        let details = match self.ask(cancel, self.supervisor.backup(slug)) {
+            Ok(details) => details,
+            Err(Unanswered::Failed(error)) if error.kind == Kind::NotFound => return Ok(Err(unknown())),
+            Err(error) => return Err(error.into()),
+        };
+        let place = Place::Mount((*storage).to_owned());
+        let Some(there) = details.backup.copies().into_iter().find(|there| there.place == place) else {
+            return Ok(Err(unknown()));
+        };
+        if let Some(size) = there.size.filter(|size| *size != copy.size) {
+            let (is, should) = (text::bytes(size), text::bytes(copy.size));
+            let message = format!(
+                "Supervisor has another file with the id of {name} in {storage}: {is} ({size} bytes) instead of {should}"
+            );
+            return Ok(Err(Failure::new(FAILED, message)
+                .hint("move the other one to another folder, or restore from another location")));
+        }
+        if there.protected.is_some_and(|protected| protected != copy.protected) {
+            let is = if copy.protected { "not encrypted, but it is" } else { "encrypted, but it is not" };
+            return Ok(Err(Failure::new(FAILED, format!("Supervisor takes {name} for {is}"))
+                .hint("restart Supervisor or the machine, and try again")));
+        }
+        Ok(Ok(details))
+    }
+
+    /// Refuses while Supervisor would refuse.
+    pub(crate) fn may_restore(&self, cancel: &Cancellation) -> Result<(), Failure> {
+        let info = self.ask(cancel, self.supervisor.info())?;
+        let jobs = self.ask(cancel, self.supervisor.jobs())?;
+        let under_way = jobs.iter().find(|job| job.kind() != JobKind::Other && !job.is_done());
+        let message = match (under_way.map(Job::kind), info.state.as_deref()) {
+            (Some(JobKind::Backup), _) => "Supervisor is making a backup, and restores nothing meanwhile",
+            (Some(_), _) => "Supervisor is restoring a backup already",
+            (None, Some("freeze")) => {
+                "Supervisor holds everything still for a backup that another program makes, and restores nothing meanwhile"
+            }
+            (None, None | Some("running")) => return Ok(()),
+            (None, Some(_)) => "Supervisor has not started completely yet",
+        };
+        Err(Failure::new(FAILED, message).hint("wait until that has ended, then try again"))
+    }
+}
+
+/// What was ordered, for whoever follows it after a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Note {
+    ordered: Timestamp,
+    /// Jobs that were there before.
+    before: Vec<String>,
+    /// The job, once it is known.
+    job: Option<String>,
+}
+
+impl Note {
+    fn path() -> PathBuf {
+        destination::state_directory().join(NOTE)
+    }
+
+    /// The note of this order, if it was given.
+    fn of(wanted: &RestoreParts) -> Option<Self> {
+        let note: Self = serde_json::from_slice(&std::fs::read(Self::path()).ok()?).ok()?;
+        (note.ordered == wanted.ordered).then_some(note)
+    }
+
+    fn keep(&self) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        private::write(&Self::path(), &bytes).map_err(|error| {
+            let why = engine::plain_reason(&error);
+            Failure::new(FAILED, format!("can't write to the state directory: {why}"))
+                .hint("make room on the data disk; nothing was restored")
+        })
+    }
+}
+
+/// Has Supervisor restore it, and follows that to its end. `ordered` is gone after a restart of this app.
+pub(crate) fn restore(
+    app: Option<&(Arc<App>, Reached)>,
+    wanted: &RestoreParts,
+    ordered: Option<Ordered>,
+    progress: &Arc<Progress>,
+    cancel: &Cancellation,
+) -> Result<Outcome, Failure> {
+    let (app, reached) = app.ok_or_else(no_app)?;
+    let run = Run { app, wanted, progress, cancel };
+    let followed = if let Some(note) = Note::of(wanted) {
+        run.follow(note, None)
+    } else {
+        let ordered = ordered.filter(|ordered| ordered.at == wanted.ordered).ok_or_else(|| {
+            Failure::new(FAILED, "Haul was stopped before it asked Supervisor").hint("restore it again")
+        })?;
+        run.begin(ordered.key).and_then(|(note, doubt)| run.follow(note, doubt))
+    };
+    progress.say(None);
+    if cancel.is_cancelled() && Note::of(wanted).is_some() {
+        // Whoever stopped this app did not stop Supervisor: the note stays for the next start.
+        let message = format!("Supervisor can't be stopped, and goes on to restore {}", wanted.copy.name);
+        let hint = Some("Haul does not follow it any more; what fails in it is in Supervisor's log".to_owned());
+        return Ok(Outcome { message, hint, ..Outcome::cancelled() });
+    }
+    let _ = std::fs::remove_file(Note::path());
+    // With every restore, Supervisor brings back its network storage as it is in the backup.
+    reached.look_again();
+    followed.map(|job| run.outcome(&job))
+}
+
+/// Where there is no Supervisor.
+pub(crate) fn no_app() -> Failure {
+    Failure::usage("Haul runs here without Supervisor").hint("restore with `haul restore`")
+}
+
+struct Run<'a> {
+    app: &'a Arc<App>,
+    wanted: &'a RestoreParts,
+    progress: &'a Arc<Progress>,
+    cancel: &'a Cancellation,
+}
+
+impl Run<'_> {
+    /// Gives the order. What is returned in doubt leaves it open whether it arrived.
+    fn begin(&self, key: Option<Password>) -> Result<(Note, Option<Failure>), Failure> {
+        let RestoreParts { slug, storage, home_assistant, apps, folders, ordered, .. } = self.wanted;
+        self.progress.say(Some("asking Supervisor"));
+        let before = self.app.ask(self.cancel, self.app.supervisor.jobs())?;
+        let mut note = Note { ordered: *ordered, before: before.into_iter().map(|job| job.uuid).collect(), job: None };
+        note.keep()?;
+        let how =
+            Restore { password: key.map(|key| Secret::new(key.expose())), place: Some(Place::Mount(storage.clone())) };
+        let content = Content {
+            homeassistant: *home_assistant,
+            apps: Apps::These(apps.keys().cloned().collect()),
+            folders: folders.clone(),
+        };
+        match self.app.ask(self.cancel, self.app.supervisor.restore_partial(slug, &how, &content)) {
+            Ok(begun) => {
+                note.job = Some(begun.job);
+                // Without it, the job is found as the one that was not there before.
+                let _ = note.keep();
+                Ok((note, None))
+            }
+            Err(Unanswered::Failed(error)) => {
+                let may_have_happened = error.may_have_happened();
+                let failure = Failure::new(FAILED, error.reason).hint(error.advice);
+                if may_have_happened { Ok((note, Some(failure))) } else { Err(failure) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the end of Supervisor's job.
+    fn follow(&self, mut note: Note, doubt: Option<Failure>) -> Result<Job, Failure> {
+        let (begun, mut heard) = (Instant::now(), Instant::now());
+        let (mut news, mut since) = (None, Instant::now());
+        while !self.cancel.is_cancelled() {
+            let asked = match &note.job {
+                Some(job) => self.app.ask(self.cancel, self.app.supervisor.job(job)).map(Some),
+                None => self.find(&note),
+            };
+            match asked {
+                Ok(Some(job)) => {
+                    heard = Instant::now();
+                    if job.is_done() {
+                        return Ok(job);
+                    }
+                    if note.job.is_none() {
+                        note.job = Some(job.uuid.clone());
+                        let _ = note.keep();
+                    }
+                    let now = Some((job.stage.clone(), parts(&job)));
+                    if news != now {
+                        (news, since) = (now, Instant::now());
+                    }
+                    self.say(&job, since.elapsed());
+                }
+                Ok(None) if begun.elapsed() < SHOWS => {}
+                Ok(None) => {
+                    return Err(doubt.unwrap_or_else(|| {
+                        let message = "Haul was stopped while it asked Supervisor, which knows of no restore";
+                        Failure::new(FAILED, message).hint("look whether Home Assistant works, and restore it again")
+                    }));
+                }
+                Err(Unanswered::Failed(error)) if error.kind == Kind::NotFound => {
+                    let message = "Supervisor was restarted and does not know any more how the restore ended";
+                    return Err(Failure::new(FAILED, message)
+                        .hint("look whether everything works; restore it again if something does not"));
+                }
+                Err(error) if error.is_transient() && heard.elapsed() < SILENT => {
+                    if heard.elapsed() > QUIET {
+                        let silent = minutes(heard.elapsed());
+                        self.progress.say(Some(&format!("no answer from Supervisor for {silent}; it is asked again")));
+                    }
+                }
+                Err(Unanswered::Failed(error)) => {
+                    let message = format!(
+                        "how it ended is not known, because Haul could not ask Supervisor for {}: {error}",
+                        minutes(heard.elapsed())
+                    );
+                    return Err(Failure::new(FAILED, message).hint(format!("look whether everything works; {LOG}")));
+                }
+                Err(Unanswered::Stopped) => break,
+            }
+            self.cancel.sleep((begun.elapsed() / 2).clamp(SOON, LOOK));
+        }
+        Err(Unanswered::Stopped.into())
+    }
+
+    /// The job of an order whose answer was lost: the restore of this backup that was not there before.
+    fn find(&self, note: &Note) -> Result<Option<Job>, Unanswered> {
+        let jobs = self.app.ask(self.cancel, self.app.supervisor.jobs())?;
+        let is_it = |job: &Job| {
+            job.kind() == JobKind::Restore
+                && !note.before.contains(&job.uuid)
+                && job.reference.as_ref().is_none_or(|slug| *slug == self.wanted.slug)
+        };
+        Ok(jobs.into_iter().find(is_it))
+    }
+
+    /// How far it is, and how long nothing new was heard of that.
+    fn say(&self, job: &Job, quiet: Duration) {
+        let stage = job.stage.as_deref().unwrap_or_default();
+        let part = at_work(job).and_then(|part| self.name(part));
+        let mut doing = match (stage, part) {
+            ("apps", Some(app)) => format!("Supervisor restores the app {app}"),
+            ("apps", None) => "Supervisor restores the apps".to_owned(),
+            ("folders", Some(folder)) => format!("Supervisor restores the folder {folder}"),
+            ("folders", None) => "Supervisor restores the folders".to_owned(),
+            ("home_assistant", _) => "Supervisor restores Home Assistant, which is stopped meanwhile".to_owned(),
+            ("app_repositories", _) => "Supervisor adds the apps' repositories".to_owned(),
+            ("supervisor_config", _) => "Supervisor restores its network storage".to_owned(),
+            ("await_app_restarts", _) => "Supervisor starts the apps".to_owned(),
+            ("await_home_assistant_restart", _) => "Supervisor starts Home Assistant".to_owned(),
+            ("", _) => "Supervisor looks at the backup".to_owned(),
+            (other, _) => format!("Supervisor is at {}", other.replace('_', " ")),
+        };
+        if quiet > QUIET {
+            doing = format!("{doing}; nothing new from it for {}", minutes(quiet));
+        }
+        self.progress.say(Some(&doing));
+    }
+
+    /// A part as people call it.
+    fn name(&self, part: &Job) -> Option<String> {
+        if part.name.as_deref() == Some("backup_restore_homeassistant") {
+            return Some("Home Assistant".to_owned());
+        }
+        let id = part.reference.as_ref().filter(|id| **id != self.wanted.slug)?;
+        Some(self.wanted.apps.get(id).unwrap_or(id).clone())
+    }
+
+    fn outcome(&self, job: &Job) -> Outcome {
+        let wanted = self.wanted;
+        let name = &wanted.copy.name;
+        let mut all: Vec<&str> = Vec::new();
+        all.extend(wanted.home_assistant.then_some("Home Assistant"));
+        all.extend(wanted.apps.values().chain(&wanted.folders).map(String::as_str));
+        let failed = self.complaints(job);
+        if failed.is_empty() {
+            let mut done = Outcome::done(
+                text::sanitize(&format!("Supervisor restored {} from {name}", all.join(", "))),
+                Found::Nothing,
+            );
+            done.hint = wanted.home_assistant.then(|| {
+                "Home Assistant is as it was then: log in with a password of that time if it asks, and look at \
+                 Settings > System > Repairs"
+                    .to_owned()
+            });
+            return done;
+        }
+        let what = failed.join("; ");
+        if job.errors.is_empty() {
+            let message = text::sanitize(&format!("Supervisor did not restore all of {name}: {what}"));
+            let mut outcome = Outcome::done(message, Found::Nothing);
+            outcome.ending = Ending::Incomplete;
+            outcome.hint = Some(format!("the rest is restored; {LOG}; then restore what failed again"));
+            return outcome;
+        }
+        Outcome::failed(keeper::status::Failure {
+            message: text::sanitize(&format!("Supervisor broke it off: {what}")),
+            hint: Some(format!("parts of it may be restored: look whether everything works; {LOG}")),
+            passes: false,
+        })
+    }
+
+    /// What failed, in Supervisor's own words; a part's failure is not said again for the whole.
+    fn complaints(&self, job: &Job) -> Vec<String> {
+        let mut said: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut order = Vec::new();
+        for (of, error) in job.all_errors() {
+            let words = error.message.as_deref().or(error.kind.as_deref()).unwrap_or("it failed").to_owned();
+            let name = self.name(of);
+            let known = said.entry(words.clone()).or_insert_with(|| {
+                order.push(words);
+                None
+            });
+            *known = known.take().or(name);
+        }
+        let line = |words: &String| match said.get(words) {
+            Some(Some(name)) => format!("{name}: {words}"),
+            _ => words.clone(),
+        };
+        order.iter().map(line).collect()
+    }
+}
+
+/// How many parts of it have begun, and how many have ended.
+fn parts(job: &Job) -> (usize, usize) {
+    job.children.iter().fold((0, 0), |(all, done), child| {
+        let (begun, ended) = parts(child);
+        (all + begun + 1, done + ended + usize::from(child.is_done()))
+    })
+}
+
+/// The part that is at work, and that is no group of parts.
+fn at_work(job: &Job) -> Option<&Job> {
+    let part = job.children.iter().find(|child| !child.is_done())?;
+    Some(at_work(part).unwrap_or(part))
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        0 => "less than a minute".to_owned(),
+        1 => "a minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
+    }
+}

@@ -1,0 +1,209 @@
+//! Whether Supervisor can restore parts of a backup on this machine: what speaks against it is said beside the field.
+
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+
+use jiff::Timestamp;
+use keeper::{
+    status::{ArchiveStatus, CopyStatus},
+    task::{Location, RestoreParts},
+};
+use store::{Address, Cancellation};
+use supervisor::SavedApp;
+use web::backend::{AppPart, FolderPart, HomeAssistantPart, Invalid, Parts, PartsWanted};
+
+use super::contents::Looking;
+use crate::{
+    app::{self, App, Ordered, Reached, Restorable},
+    config::Config,
+    failure::{FAILED, Failure},
+    password,
+    serve::doing::reason,
+    text,
+};
+
+/// Apps that are built on the machine.
+const LOCAL_APPS: &str = "addons/local";
+
+fn invalid(field: Option<&str>, failure: &Failure) -> Invalid {
+    Invalid { field: field.map(str::to_owned), failure: reason(failure), offer: None }
+}
+
+/// An archive, as far as it matters where its copies are.
+pub(super) struct At<'a> {
+    pub(super) config: &'a Config,
+    pub(super) app: Option<&'a (Arc<App>, Reached)>,
+    pub(super) archive: &'a ArchiveStatus,
+    /// Only from there; nothing: from the best location that Supervisor reaches.
+    pub(super) destination: Option<&'a str>,
+}
+
+/// A copy that Supervisor reaches.
+struct Found<'a> {
+    app: &'a Arc<App>,
+    copy: &'a CopyStatus,
+    slug: &'a str,
+    /// By this network storage.
+    storage: String,
+}
+
+impl Found<'_> {
+    fn restorable(&self, at: &At<'_>, cancel: &Cancellation) -> Result<Restorable, Failure> {
+        let copy = app::Copy {
+            slug: self.slug,
+            name: &self.copy.name,
+            size: self.copy.size,
+            protected: at.archive.item.protected,
+            storage: &self.storage,
+        };
+        self.app.restorable(&copy, cancel)
+    }
+}
+
+impl<'a> At<'a> {
+    fn looking(&self, found: &'a Found<'_>) -> Looking<'a> {
+        Looking { config: self.config, archive: self.archive, destination: Some(&found.copy.destination) }
+    }
+
+    /// The best copy that Supervisor reaches.
+    fn found(&self) -> Result<Found<'a>, Failure> {
+        let (app, reached) = self.app.ok_or_else(app::no_app)?;
+        let slug = self.archive.item.slug.as_deref().ok_or_else(|| {
+            Failure::usage("this backup has no id, so Supervisor can't have it").hint("look at it with `haul inspect`")
+        })?;
+        let wanted = |copy: &&CopyStatus| self.destination.is_none_or(|name| copy.destination == *name);
+        let is_damaged = |copy: &CopyStatus| copy.verdict.as_ref().is_some_and(|verdict| verdict.damaged);
+        let copies: Vec<&'a CopyStatus> = self.archive.copies.iter().filter(wanted).collect();
+        let mounted = copies.iter().filter_map(|copy| Some((*copy, reached.mount_of(&copy.destination)?)));
+        let best = mounted.min_by_key(|found: &(&CopyStatus, String)| is_damaged(found.0));
+        if let Some((copy, storage)) = best {
+            return Ok(Found { app, copy, slug, storage });
+        }
+        let names: Vec<&str> = copies.iter().map(|copy| &*copy.destination).collect();
+        if names.is_empty() {
+            return Err(Failure::usage("no location has this backup").hint("look at the list of backups"));
+        }
+        Err(Failure::new(FAILED, format!("Supervisor does not reach {} as a network storage", names.join(" or "))).hint(
+            "the log says why, if it is to be reached; it is tried again every few seconds. Or download this backup, \
+             and upload it in Home Assistant under Settings > System > Backups",
+        ))
+    }
+
+    /// What of it can be restored.
+    pub(super) fn parts(&self, cancel: &Cancellation) -> Result<Parts, Failure> {
+        let found = self.found()?;
+        let restorable = found.restorable(self, cancel)?;
+        let needs_key = match self.looking(&found).opens(None, &[], cancel) {
+            Ok(_) => false,
+            Err((true, _)) => true,
+            Err((false, failure)) => return Err(failure),
+        };
+        Ok(self.shown(&found.copy.destination, &restorable, needs_key))
+    }
+
+    fn shown(&self, destination: &str, restorable: &Restorable, needs_key: bool) -> Parts {
+        let Restorable { details, own } = restorable;
+        let home_assistant = details.homeassistant.as_ref().map(|version| HomeAssistantPart {
+            version: version.clone(),
+            history: details.homeassistant_exclude_database != Some(true),
+        });
+        let folders = details.folders.iter().map(|name| FolderPart {
+            name: name.clone(),
+            why_not: self.holds_a_location(Path::new("/").join(name).as_path()),
+            note: (name == LOCAL_APPS)
+                .then(|| "Supervisor since 2026.06 puts it where it does not look for apps any more".to_owned()),
+        });
+        Parts {
+            destination: destination.to_owned(),
+            home_assistant,
+            apps: details.apps.iter().filter(|app| app.slug != *own).map(shown).collect(),
+            folders: folders.collect(),
+            holds_haul: details.apps.iter().any(|app| app.slug == *own),
+            needs_key,
+        }
+    }
+
+    /// Supervisor empties a folder before it restores it. A network storage in it is taken off before.
+    fn holds_a_location(&self, folder: &Path) -> Option<String> {
+        let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+        let is_within = |path: &Path| path.starts_with(folder) && device(path) == device(folder);
+        let mut places = self.config.destinations().filter_map(|(name, named)| match &named.address {
+            Address::Local(path) => is_within(path).then_some(name),
+            _ => None,
+        });
+        places.next().map(|name| format!("the location {name} is in it, and Supervisor empties it first"))
+    }
+
+    /// What is to be done, once everything that can be looked at says that it can be. `keep` keeps what only the order
+    /// needs, and gives its number.
+    pub(super) fn plan(
+        &self,
+        wanted: &PartsWanted,
+        keep: impl FnOnce(Ordered) -> u64,
+        cancel: &Cancellation,
+    ) -> Result<RestoreParts, Invalid> {
+        let found = self.found().map_err(|failure| invalid(None, &failure))?;
+        let restorable = found.restorable(self, cancel).map_err(|failure| invalid(None, &failure))?;
+        let known = self.shown(&found.copy.destination, &restorable, false);
+        let (apps, folders) = chosen(&known, wanted)?;
+        let typed = wanted.key.as_ref().map(|key| password::typed(key));
+        let (key, _) = self.looking(&found).opens(typed, &[], cancel).map_err(|(is_key, failure)| {
+            if is_key {
+                let hint = "enter the key that this backup was made with; it is in the emergency kit of that time";
+                return invalid(Some("key"), &failure.hint(hint));
+            }
+            invalid(None, &failure)
+        })?;
+        found.app.may_restore(cancel).map_err(|failure| invalid(None, &failure))?;
+        let at = Timestamp::now();
+        Ok(RestoreParts {
+            job: self.archive.job.clone().filter(|name| self.config.jobs().iter().any(|job| job.name == *name)),
+            copy: Location { destination: found.copy.destination.to_string(), name: found.copy.name.to_string() },
+            slug: found.slug.to_owned(),
+            storage: found.storage.clone(),
+            home_assistant: wanted.home_assistant,
+            apps,
+            folders,
+            ordered: at,
+            key: keep(Ordered { at, key: key.filter(|_| self.archive.item.protected) }),
+        })
+    }
+}
+
+fn shown(app: &SavedApp) -> AppPart {
+    let name = app.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&app.slug);
+    AppPart { slug: app.slug.clone(), name: text::sanitize(name), version: app.version.as_deref().map(text::sanitize) }
+}
+
+/// The apps with their names, and the folders, if all that was chosen can be restored.
+fn chosen(known: &Parts, wanted: &PartsWanted) -> Result<(BTreeMap<String, String>, Vec<String>), Invalid> {
+    let no = |message: String, hint: &str| Err(invalid(Some("parts"), &Failure::usage(message).hint(hint)));
+    if !wanted.home_assistant && wanted.apps.is_empty() && wanted.folders.is_empty() {
+        return no("nothing is chosen".to_owned(), "choose what is to be restored");
+    }
+    if wanted.home_assistant && known.home_assistant.is_none() {
+        return no("Home Assistant's configuration is not in this backup".to_owned(), "choose something else");
+    }
+    let mut apps = BTreeMap::new();
+    for slug in &wanted.apps {
+        let Some(app) = known.apps.iter().find(|app| app.slug == *slug) else {
+            let message = format!("the app {} is not among those that can be restored here", text::sanitize(slug));
+            return no(message, "choose from the list; Haul itself is not in it");
+        };
+        apps.insert(slug.clone(), app.name.clone());
+    }
+    let mut folders: Vec<String> = Vec::new();
+    for name in &wanted.folders {
+        match known.folders.iter().find(|folder| folder.name == *name) {
+            Some(FolderPart { why_not: None, .. }) if folders.contains(name) => {}
+            Some(FolderPart { why_not: None, .. }) => folders.push(name.clone()),
+            Some(FolderPart { why_not: Some(why), .. }) => {
+                return no(format!("the folder {name} can't be restored from here: {why}"), "leave it out");
+            }
+            None => {
+                let message = format!("the folder {} is not in this backup", text::sanitize(name));
+                return no(message, "choose from the list");
+            }
+        }
+    }
+    Ok((apps, folders))
+}

@@ -1,0 +1,70 @@
+//! What Home Assistant's Supervisor can restore of an archive.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+/// What of an archive can be restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Parts {
+    /// The location that it is read from.
+    pub destination: String,
+    /// Home Assistant's configuration, if it is in the archive.
+    pub home_assistant: Option<HomeAssistantPart>,
+    /// The apps in it but Haul itself.
+    pub apps: Vec<AppPart>,
+    /// The folders in it.
+    pub folders: Vec<FolderPart>,
+    /// Haul itself is in it: it can't be restored from its own location, because it would be stopped.
+    pub holds_haul: bool,
+    /// None of the keys that Haul knows opens it.
+    pub needs_key: bool,
+}
+
+/// Home Assistant's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HomeAssistantPart {
+    /// The version of Home Assistant that it is of, which is installed with it.
+    pub version: String,
+    /// Whether the history comes with it; if not, the one that is there stays.
+    pub history: bool,
+}
+
+/// An app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AppPart {
+    /// Its id.
+    pub slug: String,
+    /// Its name as people read it.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// A folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FolderPart {
+    /// Its name.
+    pub name: String,
+    /// Why it can't be restored.
+    pub why_not: Option<String>,
+    /// What to know first.
+    pub note: Option<String>,
+}
+
+/// What is to be restored.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PartsWanted {
+    /// The archive's id.
+    pub archive: String,
+    /// From there; nothing: from the best location that Supervisor reaches.
+    pub destination: Option<String>,
+    /// Home Assistant's configuration.
+    pub home_assistant: bool,
+    /// Apps, by their ids.
+    pub apps: Vec<String>,
+    /// Folders, by their names.
+    pub folders: Vec<String>,
+    /// The encryption key; nothing: that of the job.
+    pub key: Option<Zeroizing<String>>,
+}

@@ -1,0 +1,46 @@
+//! What Supervisor can restore.
+
+use keeper::status::Failure;
+use web::backend::{AppPart, FolderPart, HomeAssistantPart, Invalid, Parts, PartsWanted};
+
+use super::{failure, state::State, wrong};
+
+/// Supervisor does not reach `drive`.
+pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, Failure> {
+    if destination == Some("drive") {
+        return Err(failure("Supervisor does not reach drive", "download this backup, and upload it"));
+    }
+    let app = |slug: &str, name: &str| AppPart {
+        slug: slug.to_owned(),
+        name: name.to_owned(),
+        version: Some("9.17.0".to_owned()),
+    };
+    let folder = |name: &str, why_not: Option<&str>| FolderPart {
+        name: name.to_owned(),
+        why_not: why_not.map(str::to_owned),
+        note: None,
+    };
+    // As hostile as the rest.
+    let other = state.status.jobs.first().map_or("Mosquitto broker", |job| &job.name);
+    Ok(Parts {
+        destination: "nas".to_owned(),
+        home_assistant: Some(HomeAssistantPart { version: "2026.11.0".to_owned(), history: true }),
+        apps: vec![app("core_ssh", "Terminal & SSH"), app("core_mosquitto", other)],
+        folders: vec![
+            folder("ssl", None),
+            folder("share", Some("the location nas is in it, and Supervisor empties it first")),
+        ],
+        holds_haul: true,
+        needs_key: false,
+    })
+}
+
+pub(super) fn check(wanted: &PartsWanted) -> Result<(), Invalid> {
+    if wanted.key.as_ref().is_some_and(|key| key.as_str() == "wrong") {
+        return Err(wrong("key", failure("the password is wrong", "enter the key that this backup was made with")));
+    }
+    if !wanted.home_assistant && wanted.apps.is_empty() && wanted.folders.is_empty() {
+        return Err(wrong("parts", failure("nothing is chosen", "choose what is to be restored")));
+    }
+    Ok(())
+}
