@@ -74,6 +74,26 @@ def python() -> str:
     return str(home / "bin/python")
 
 
+class S3:
+    """A real S3 server on loopback, that keeps objects in files; ends with this bench."""
+
+    def __init__(self, out: Path) -> None:
+        command = [example("s3_server", "testkit")]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(out)})
+        self.server = server
+        self.endpoint, key, secret, directory = server.stdout.readline().split()
+        self.bucket = Path(directory) / "bench"
+        # What rclone calls it.
+        self.remote = f":s3,provider=Other,env_auth,endpoint='{self.endpoint}',force_path_style:bench"
+        self.environment = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": "us-east-1"}
+        self.environment |= {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ALLOW_HTTP": "true"}
+
+    def clean(self) -> None:
+        for path in self.bucket.rglob("*"):
+            if path.is_file():
+                path.unlink()
+
+
 @dataclass
 class Run:
     seconds: float
