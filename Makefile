@@ -33,10 +33,11 @@ TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra s
 WEEK_LIBRARY := /usr/lib/$(shell uname -m)-linux-gnu/faketime/libfaketimeMT.so.1
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2
+APP_PACKAGES := python3=python3 rclone=rclone smbclient=smbclient taskset=util-linux
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-latency bench-network bench-service dist fuzz rig fixtures ask verdicts clean tools
+.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-app bench-latency bench-network bench-service dist fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -131,15 +132,21 @@ week: tools $(CACHE)/python/.ready ## Let a week pass in an hour: real servers b
 	@tools/need $(TEST_PACKAGES) $(WEEK_LIBRARY)=faketime
 	HAUL_WEEK_MINUTES=$(or $(MINUTES),60) HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace --test week $(FEATURES) -- --ignored --nocapture
 
-bench: build ## Measure against Home Assistant's own writers, tar | pigz, tar | nc and rclone (SIZE=1G)
+bench: build ## Measure against Home Assistant's own writers, tar | pigz, tar | nc, rclone and Supervisor's own way (SIZE=1G)
 	@tools/need $(BENCH_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/run --size $(SIZE)
 	@tools/need $(NETWORK_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/network --size $(SIZE) $(if $(filter 0,$(shell id -u)),,--only s3,measuring)
+	@tools/need $(APP_PACKAGES)
+	HAUL=$(CURDIR)/target/release/haul bench/app --size $(SIZE)
 
 bench-network: build ## Measure destinations against tar | nc | pigz and rclone (SIZE=1G; needs root)
 	@tools/need $(NETWORK_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/network --size $(SIZE)
+
+bench-app: build ## Measure backups of everything in Home Assistant OS against Supervisor's own way (SIZE=1G)
+	@tools/need $(APP_PACKAGES)
+	HAUL=$(CURDIR)/target/release/haul bench/app --size $(SIZE)
 
 bench-latency: build ## Measure what a backup costs a database's writer
 	HAUL=$(CURDIR)/target/release/haul bench/latency

@@ -59,11 +59,10 @@ pub async fn keep(
         kept.working = wanted.iter().map(|wanted| wanted.name.clone()).collect();
         return Ok(kept);
     }
-    let is_in_use = plan.steps.iter().any(Step::interrupts) && is_in_use(supervisor).await?;
     begin(plan.default.as_deref());
     for step in &plan.steps {
         let name = step.name().to_owned();
-        match carry_out(supervisor, step, is_in_use).await {
+        match carry_out(supervisor, step).await {
             Ok(Done::Working) => kept.working.push(name),
             Ok(Done::Changed) => {
                 if !matches!(step, Step::Remove(_)) {
@@ -92,9 +91,10 @@ enum Done {
     Changed,
 }
 
-async fn carry_out(supervisor: &Supervisor, step: &Step<'_>, is_in_use: bool) -> Result<Done, Error> {
+async fn carry_out(supervisor: &Supervisor, step: &Step<'_>) -> Result<Done, Error> {
     let failed = |kind, reason: &str| Error::new(&format!("keep the network storage {}", step.name()), kind, reason);
-    if is_in_use && step.interrupts() {
+    // Asked each time: a step before may have taken long.
+    if step.interrupts() && is_in_use(supervisor).await? {
         return Err(failed(Kind::Busy, "a backup or restore is under way, which would be interrupted"));
     }
     match step {
