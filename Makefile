@@ -37,7 +37,7 @@ APP_PACKAGES := python3=python3 rclone=rclone smbclient=smbclient taskset=util-l
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-app bench-latency bench-network bench-service dist fuzz rig fixtures ask verdicts clean tools
+.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-app bench-latency bench-network bench-service dist fuzz rig rigs fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -96,6 +96,9 @@ test-arm64: tools ## Build for arm64, run tests there under qemu, exchange archi
 
 rig: ## Prepare the real Home Assistants that the tests run against (needs root; kept between runs)
 	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
+
+rigs: rig ## The same, and the system for arm64
+	@if [ "$$(id -u)" -eq 0 ] && [ "$$(uname -m)" = x86_64 ]; then tests/arm64/prepare; fi
 
 fixtures: $(CACHE)/python/.ready ## Make an archive for every defect, in target/fixtures
 	$(CACHE)/python/bin/python tests/fixtures/make target/fixtures
