@@ -1,7 +1,7 @@
 //! Questions to Home Assistant Core through Supervisor's proxy, which speaks to Core as a user of its own, an
 //! administrator. Needs `homeassistant_api: true` in the app's configuration.
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{SinkExt, StreamExt};
@@ -75,8 +75,23 @@ pub struct BackupConfig {
     /// How many are kept.
     #[serde(deserialize_with = "or_default")]
     pub retention: Retention,
+    /// What differs at a place, by its id.
+    #[serde(deserialize_with = "or_default")]
+    pub agents: BTreeMap<String, BackupAgent>,
     /// When the next one is due: ISO 8601, with an offset.
     pub next_automatic_backup: Option<String>,
+    /// When the last one began.
+    pub last_attempted_automatic_backup: Option<String>,
+    /// When the last one ended that reached all of its places.
+    pub last_completed_automatic_backup: Option<String>,
+}
+
+/// What differs at one of Home Assistant's places for backups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct BackupAgent {
+    /// Whether backups there are encrypted; nothing: if there is a key.
+    pub protected: Option<bool>,
 }
 
 /// What Home Assistant puts into its backups.

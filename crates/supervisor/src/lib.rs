@@ -39,7 +39,7 @@ mod wire;
 pub use backups::{
     Apps, Backup, BackupDetails, Content, Copy, NewBackup, Place, Restore, SavedApp, SavedContent, Started,
 };
-pub use core_api::{BackupConfig, Core, CreateBackup, Retention, Schedule, User};
+pub use core_api::{BackupAgent, BackupConfig, Core, CreateBackup, Retention, Schedule, User};
 pub use error::{Error, Kind};
 pub use jobs::{Job, JobError, JobKind};
 pub use secret::Secret;

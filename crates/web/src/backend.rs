@@ -1,6 +1,7 @@
 //! What the pages and the API ask of the running service. The service implements it; tests and examples do, too.
 
 mod forms;
+mod own;
 mod parts;
 mod settings;
 
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
+    own::{OwnBackups, OwnPlace},
     parts::{AppPart, FolderPart, HomeAssistantPart, Parts, PartsWanted},
     settings::{
         Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
@@ -81,6 +83,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What a user can choose from. Looks around on this machine, so it may take a second.
     fn choices(&self) -> Choices;
+    /// How Home Assistant backs itself up, or why it does not say so; nothing: this is no app of it, or Haul is set up
+    /// already. Somebody waits for the answer.
+    fn own_backups(&self, cancel: &Cancellation) -> Option<Result<OwnBackups, Failure>>;
     /// Tries a location as `haul destination check` does; the answer is what was tried and worked.
     fn try_location(&self, location: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>>;
     /// Begins a sign-in for a location whose provider wants to see a person; if one waits already, it is that one.

@@ -14,11 +14,13 @@
 //! | `restore` | what of a backup Supervisor can restore, and a restore from the order to its end |
 //! | `ingress` | who comes in through Home Assistant |
 //! | `broker` | the MQTT broker that another app provides |
+//! | `own` | how Home Assistant backs itself up without Haul |
 //! | `private` | files that nobody else reads |
 
 mod broker;
 mod expected;
 mod ingress;
+mod own;
 mod private;
 mod restore;
 mod sharing;

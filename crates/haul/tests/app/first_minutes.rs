@@ -105,3 +105,61 @@ fn outside_of_an_app_no_supervisor_leads_to_home_assistant() {
     let (code, said) = home.haul(&["notify", "check"]);
     assert!(code == Some(2) && said.contains("Supervisor needs no token"), "{said}");
 }
+
+const OWN_KEY: &str = "AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG";
+
+#[test]
+fn home_assistants_own_backups_are_described_and_taken_over_with_their_key() {
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new("[destinations.nas]\nurl = \"nas\"\n");
+    let app = home.start(&supervisor);
+    let form = app.answer("0aa1", "/setup");
+    for said in [
+        "daily at 04:45",
+        "this machine",
+        "the newest 3",
+        "They are only on this machine’s disk",
+        "value=\"daily 02:45\"",
+        "value=\"home-assistant\" checked",
+    ] {
+        assert!(form.contains(said), "{said}\n{form}");
+    }
+    assert!(!form.contains(OWN_KEY));
+
+    let config = home.path("config");
+    let answers = [
+        ("source", config.to_str().unwrap()),
+        ("kind", "existing"),
+        ("existing.name", "nas"),
+        ("schedule", "other"),
+        ("other_schedule", "daily 02:45"),
+        ("keep", "3"),
+        ("encryption", "home-assistant"),
+        ("do", "save"),
+    ];
+    // There is none any more: nothing is set up, least of all without a key.
+    supervisor.change(|world| world.backup_config["create_backup"]["password"] = json!(null));
+    let refused = app.post("0aa1", "/setup", &answers);
+    assert!(refused.starts_with("HTTP/1.1 422") && refused.contains("no encryption key"), "{refused}");
+    supervisor.change(|world| world.core_answers = false);
+    let refused = app.post("0aa1", "/setup", &answers);
+    assert!(refused.starts_with("HTTP/1.1 422") && refused.contains("does not answer behind Supervisor"), "{refused}");
+    assert!(!fs::read_to_string(home.path("haul.toml")).unwrap().contains("jobs"));
+
+    supervisor.change(|world| {
+        world.core_answers = true;
+        world.backup_config["create_backup"]["password"] = json!(OWN_KEY);
+    });
+    let done = app.post("0aa1", "/setup", &answers);
+    assert!(done.starts_with("HTTP/1.1 303") && done.contains("/setup/key"), "{done}");
+    let page = app.answer("0aa1", "/setup/key");
+    assert!(page.contains("the key of Home Assistant’s own backups") && !page.contains(OWN_KEY), "{page}");
+    assert!(app.answer("0aa1", "/setup/kit").contains(OWN_KEY), "the kit has it");
+    let text = fs::read_to_string(home.path("haul.toml")).unwrap();
+    assert!(text.contains("schedule = \"daily 02:45\"") && !text.contains(OWN_KEY), "{text}");
+    let key = text.split("password_file = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert_eq!(fs::read_to_string(home.path(key)).unwrap().trim(), OWN_KEY);
+    // What Home Assistant does is left alone.
+    assert!(supervisor.asked().iter().all(|asked| !asked.path.starts_with("backup/config/update")));
+    wait::until("the first backup is there", || fs::read_dir(home.path("nas")).unwrap().next().is_some());
+}

@@ -143,3 +143,28 @@ fn the_page_is_a_part_of_home_assistant() {
     let complaints: Vec<_> = browser.console().into_iter().filter(|said| said.source != "recommendation").collect();
     assert!(complaints.is_empty(), "{complaints:?}");
 }
+
+#[test]
+fn a_newcomer_sees_what_there_is_already() {
+    let Some(browser) = Browser::start() else { return };
+    let supervisor = Supervisor::start(World::default());
+    supervisor.change(|world| {
+        world.backup_config["create_backup"]["agent_ids"] = json!(["hassio.local", "google_drive.ab12"]);
+        world.backup_config["agents"] = json!({ "google_drive.ab12": { "protected": false } });
+        world.backup_config["last_attempted_automatic_backup"] = json!("2026-11-28T04:55:12.000000+01:00");
+        world.backup_config["last_completed_automatic_backup"] = json!("2026-11-20T04:55:12.000000+01:00");
+    });
+    let home = Home::new("time_zone = \"Europe/Berlin\"\n");
+    let app = home.start(&supervisor);
+    let at = address(&app);
+    for (width, is_dark) in [(WIDE, false), (PHONE, true)] {
+        browser.screen(width, is_dark);
+        browser.visit(&format!("{at}/{}", if is_dark { "?dark" } else { "" }));
+        browser.wait("it leads to the set-up", &format!("{INSIDE}.querySelector('[name=other_schedule]')"), &[]);
+        let fits = format!("{INSIDE}.documentElement.scrollWidth <= {width}");
+        browser.wait("it fits", &fits, &[]);
+        let own = format!("{INSIDE}.querySelector('[value=home-assistant]').checked");
+        browser.wait("its key is proposed", &own, &[]);
+        picture(&browser, &format!("setup-{width}"));
+    }
+}

@@ -120,6 +120,8 @@ pub enum Encryption {
     NewKey,
     /// With this key.
     Key(Zeroizing<String>),
+    /// With the key of Home Assistant's own backups, in the app. Nobody has to see it for that.
+    HomeAssistants,
     /// Not at all.
     Nothing,
 }
@@ -148,6 +150,8 @@ pub struct Established {
     pub job: String,
     /// The key that archives are encrypted with: to be shown once.
     pub key: Option<Zeroizing<String>>,
+    /// It is Home Assistant's own, and stands in the emergency kit alone.
+    pub is_home_assistants: bool,
 }
 
 /// What a user filled in can't be used: one mistake.

@@ -181,6 +181,7 @@ pub(super) fn encryption(form: &Fields) -> Result<Option<Encryption>, Invalid> {
     Ok(match form.text("encryption") {
         "key" if form.text("key").trim().is_empty() => return Err(wrong("key", "Enter your key.")),
         "key" => Some(Encryption::Key(Zeroizing::new(form.text("key").trim().to_owned()))),
+        "home-assistant" => Some(Encryption::HomeAssistants),
         "nothing" => Some(Encryption::Nothing),
         "new" => Some(Encryption::NewKey),
         _ => None,

@@ -258,7 +258,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
     };
     match done {
         Ok(Some(key)) => {
-            shared.set_established(Some(Established { job: name, key: Some(key) }));
+            shared.set_established(Some(Established { job: name, key: Some(key), is_home_assistants: false }));
             Ok(redirect(asked, "/setup/key"))
         }
         Ok(None) => Ok(said(asked, "/settings", "saved")),

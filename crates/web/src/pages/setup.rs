@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
+use keeper::status::Failure;
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,11 +15,12 @@ use super::{
     redirect, show, show_as, view,
 };
 use crate::{
-    backend::{Encryption, Filled, Invalid, SetUp, SignIn},
+    backend::{Backend, Encryption, Filled, Invalid, OwnBackups, SetUp, SignIn},
     fields::Fields,
     kit,
     refusal::Refusal,
     shared::{Asked, Shared},
+    text::Clock,
 };
 
 /// What is proposed: as a schedule is written, in words, and why.
@@ -30,16 +32,48 @@ pub(crate) const SCHEDULES: &[(&str, &str, &str)] = &[
     ("other", "At other times", ""),
 ];
 
+/// How many are kept where nothing else is known.
+const USUAL_KEEP: &str = "7";
+
 #[derive(Template)]
 #[template(path = "setup.html")]
 struct Form {
     frame: Frame,
+    clock: Clock,
     typed: Typed,
+    /// How Home Assistant backs itself up, or why it does not say so.
+    own: Option<Result<OwnBackups, Failure>>,
+    /// How many Haul might keep.
+    keep: String,
 }
 
 impl Form {
     fn first_directory(&self) -> &str {
         self.typed.choices.directories.first().map_or("other", |directory| &directory.path)
+    }
+
+    fn known(&self) -> Option<&OwnBackups> {
+        self.own.as_ref().and_then(|own| own.as_ref().ok())
+    }
+
+    /// When Haul might make backups.
+    fn schedule(&self) -> &str {
+        self.known().and_then(|own| own.schedule.as_deref()).unwrap_or(SCHEDULES[0].0)
+    }
+
+    /// The answer that says so.
+    fn chosen_schedule(&self) -> &str {
+        let known = SCHEDULES.iter().map(|(value, ..)| *value).find(|value| *value == self.schedule());
+        known.unwrap_or("other")
+    }
+
+    fn other_schedule(&self) -> &str {
+        if self.chosen_schedule() == "other" { self.schedule() } else { "" }
+    }
+
+    /// How they might be encrypted.
+    fn encryption(&self) -> &'static str {
+        if self.known().is_some_and(|own| own.has_key) { "home-assistant" } else { "new" }
     }
 
     /// What is wrong and belongs to no field that is shown.
@@ -52,7 +86,12 @@ async fn page(shared: &Arc<Shared>, asked: &Asked, fields: Fields, outcome: Outc
     let (choices, signing_in) = shared.ask(|backend| (backend.choices(), backend.signing_in())).await?;
     let frame = Frame::new(asked, "Set up backups", "setup");
     let typed = Typed { signing_in, ..Typed::of(choices, fields, outcome) };
-    Ok(show_as(typed.status(), &Form { frame, typed }))
+    let own = shared.ask_slowly(<dyn Backend>::own_backups).await?.filter(|_| asked.is_in_app());
+    let keep = match own.as_ref().and_then(|own| own.as_ref().ok()).filter(|own| own.when.is_some()) {
+        Some(own) => own.keep.map(|keep| keep.to_string()).unwrap_or_default(),
+        None => USUAL_KEEP.to_owned(),
+    };
+    Ok(show_as(typed.status(), &Form { frame, clock: shared.clock(), typed, own, keep }))
 }
 
 pub(super) async fn form(State(shared): Service, asked: Asked) -> Answer {
@@ -116,12 +155,16 @@ fn wanted(form: &Fields, location: Filled, mistakes: &mut Vec<Invalid>) -> SetUp
 #[template(path = "key.html")]
 struct Key {
     frame: Frame,
-    key: Zeroizing<String>,
+    /// Nothing: it is Home Assistant's own.
+    key: Option<Zeroizing<String>>,
 }
 
 pub(super) async fn key(State(shared): Service, asked: Asked) -> Answer {
-    match shared.established().and_then(|established| established.key) {
-        Some(key) => Ok(show(&Key { frame: Frame::new(&asked, "Encryption key", "setup"), key })),
+    match shared.established().filter(|established| established.key.is_some()) {
+        Some(established) => {
+            let key = established.key.filter(|_| !established.is_home_assistants);
+            Ok(show(&Key { frame: Frame::new(&asked, "Encryption key", "setup"), key }))
+        }
         None => Ok(redirect(&asked, "/")),
     }
 }

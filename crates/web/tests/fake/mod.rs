@@ -26,7 +26,7 @@ use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, ConfiguredChannel, ConfiguredJob,
     ConfiguredLocation, ContentEntry, ContentKind, Contents, Differences, Encryption, Established, Filled, FormField,
     FormKind, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted,
-    NotSent, Order, Outlet, Parts, PartsWanted, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
+    NotSent, Order, Outlet, OwnBackups, Parts, PartsWanted, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -54,6 +54,8 @@ pub struct Fake {
     pub refuses_moves: Mutex<bool>,
     /// The configuration file can't be understood.
     pub unreadable: Mutex<bool>,
+    /// How Home Assistant backs itself up.
+    pub own: Mutex<Option<Result<OwnBackups, Failure>>>,
     changes: watch::Sender<u64>,
     logged: watch::Sender<u64>,
 }
@@ -73,6 +75,7 @@ impl Fake {
             log: Mutex::default(),
             refuses_moves: Mutex::default(),
             unreadable: Mutex::default(),
+            own: Mutex::default(),
             changes: watch::Sender::new(1),
             logged: watch::Sender::new(0),
         }
@@ -311,6 +314,10 @@ impl Backend for Fake {
             }
         }
         Ok(())
+    }
+
+    fn own_backups(&self, _: &Cancellation) -> Option<Result<OwnBackups, Failure>> {
+        self.own.lock().unwrap().clone()
     }
 
     fn choices(&self) -> Choices {
@@ -562,7 +569,9 @@ impl Backend for Fake {
         });
         let key = matches!(wanted.encryption, web::backend::Encryption::NewKey)
             .then(|| "9K4T-7QXM-2PRW-HD6V-N3JC-8YFB-5ZGL".to_owned().into());
-        Ok(Established { job: "home".to_owned(), key })
+        let is_home_assistants = wanted.encryption == Encryption::HomeAssistants;
+        let key = key.or(is_home_assistants.then(|| "ABCD-EFGH-JKLM-NPQR".to_owned().into()));
+        Ok(Established { job: "home".to_owned(), key, is_home_assistants })
     }
 
     fn configured(&self) -> Result<Configured, Failure> {

@@ -9,6 +9,7 @@ mod connections;
 mod fake;
 mod forms;
 mod log_in;
+mod own;
 mod shown;
 
 use std::{

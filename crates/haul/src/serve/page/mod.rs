@@ -27,9 +27,9 @@ use keeper::{
 use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
-    Backend, Change, ChannelSettings, Choices, Configuration, Configured, Contents, Differences, Established, Filled,
-    FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, Parts, PartsWanted,
-    RestoreWanted, SetUp, SignIn, Wanted, What,
+    Backend, Change, ChannelSettings, Choices, Configuration, Configured, Contents, Differences, Encryption,
+    Established, Filled, FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, OwnBackups,
+    Parts, PartsWanted, RestoreWanted, SetUp, SignIn, Wanted, What,
 };
 
 use self::contents::Looking;
@@ -92,6 +92,14 @@ impl Page {
         let copies = self.find(archive)?.copies.into_iter();
         let wanted = copies.filter(|copy| destination.is_none_or(|name| copy.destination == name));
         Ok(wanted.map(|copy| at(&copy)).collect())
+    }
+
+    /// With the key of Home Assistant's own backups, as it is now.
+    fn with_own_key(&self, wanted: &SetUp) -> Result<SetUp, Invalid> {
+        let (app, _) = self.worker.app().ok_or_else(setup::no_own_key)?;
+        let key = app.own_key(&Cancellation::default()).map_err(|failure| typed::of(&failure))?;
+        let key = key.filter(|key| !key.expose().trim().is_empty()).ok_or_else(setup::no_own_key)?;
+        Ok(SetUp { encryption: Encryption::Key(Zeroizing::new(key.expose().to_owned())), ..wanted.clone() })
     }
 
     fn each(&self, archive: &str, destination: Option<&str>, want: impl Fn(At) -> Wanting) -> Result<(), Reason> {
@@ -315,6 +323,11 @@ impl Backend for Page {
         setup::choices(&self.worker.config())
     }
 
+    fn own_backups(&self, cancel: &Cancellation) -> Option<Result<OwnBackups, Reason>> {
+        let (app, _) = self.worker.app().filter(|_| self.worker.config().jobs().is_empty())?;
+        Some(app.own_backups(cancel).map_err(|failure| reason(&failure)))
+    }
+
     fn try_location(&self, location: &Filled, cancel: &Cancellation) -> Result<Vec<String>, Vec<Invalid>> {
         setup::try_location(&self.worker.config(), location, cancel)
     }
@@ -341,11 +354,14 @@ impl Backend for Page {
             return Err(wrong);
         }
         setup::prepare(&self.worker.config(), &wanted.location)?;
+        let is_home_assistants = wanted.encryption == Encryption::HomeAssistants;
+        let wanted = &if is_home_assistants { self.with_own_key(wanted)? } else { wanted.clone() };
         let established = self.file.change(|path| {
             let (established, config) = setup::set_up(path, wanted)?;
             sign_in::keep_or_say(&config, &wanted.location);
             Ok::<_, Vec<Invalid>>((established, config))
         })?;
+        let established = Established { is_home_assistants, ..established };
         self.signing.forget();
         // The first backup is due at once, unless backups are only made when somebody says so.
         if wanted.schedule.trim().is_empty() {

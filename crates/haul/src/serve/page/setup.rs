@@ -371,7 +371,10 @@ pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
     if wanted.keep == Some(0) {
         wrong.push(invalid("keep", "keep at least one backup, or leave it empty to keep all", None));
     }
-    wrong.extend(encrypted(&wanted.encryption).err());
+    // That one is asked for when all else is right.
+    if wanted.encryption != Encryption::HomeAssistants {
+        wrong.extend(encrypted(&wanted.encryption).err());
+    }
     match destination(known, &wanted.location) {
         Err(all) => wrong.extend(all),
         Ok((Destination { address: Address::Local(path), .. }, _held))
@@ -430,7 +433,7 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
     draft.set_job(&job, &settings);
     let config = draft.save().map_err(|failure| of(&failure))?;
     written.stay(&config);
-    Ok((Established { job, key }, config))
+    Ok((Established { job, key, is_home_assistants: false }, config))
 }
 
 /// Whether this is a config directory that no job has; if not, which one may be meant.
@@ -465,6 +468,7 @@ fn check_source(known: &Config, source: &Path) -> Result<(), Invalid> {
 /// The key that backups get, if they get one.
 pub(super) fn encrypted(encryption: &Encryption) -> Result<Option<Zeroizing<String>>, Invalid> {
     match encryption {
+        Encryption::HomeAssistants => Err(no_own_key()),
         Encryption::Nothing => Ok(None),
         Encryption::NewKey => new_key().map(Some).map_err(|failure| of(&failure)),
         Encryption::Key(key) if key.trim().is_empty() => {
@@ -473,6 +477,11 @@ pub(super) fn encrypted(encryption: &Encryption) -> Result<Option<Zeroizing<Stri
         Encryption::Key(key) if key.contains(char::is_control) => Err(invalid("key", "the key must be one line", None)),
         Encryption::Key(key) => Ok(Some(key.clone())),
     }
+}
+
+/// There is no key of Home Assistant's to take over.
+pub(super) fn no_own_key() -> Invalid {
+    invalid("key", "Home Assistant has no encryption key that Haul could take over", Some("choose another way"))
 }
 
 /// A file of its own for each key: older backups need theirs.
