@@ -145,6 +145,8 @@ pub enum TaskKind {
     Rehearse,
     /// A backup is restored.
     Restore,
+    /// Home Assistant's Supervisor restores parts of a backup. It can't be stopped.
+    RestoreParts,
     /// A running installation is moved to another machine.
     Migrate,
     /// A copy is protected from removal, or no longer.

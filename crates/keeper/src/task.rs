@@ -190,7 +190,8 @@ impl Task {
             Self::Remove { .. } | Self::Delete { .. } => TaskKind::Remove,
             Self::Verify { .. } => TaskKind::Verify,
             Self::Rehearse { .. } => TaskKind::Rehearse,
-            Self::Restore(_) | Self::RestoreParts(_) => TaskKind::Restore,
+            Self::Restore(_) => TaskKind::Restore,
+            Self::RestoreParts(_) => TaskKind::RestoreParts,
             Self::Migrate(_) => TaskKind::Migrate,
             Self::Pin { .. } => TaskKind::Pin,
         }

@@ -38,6 +38,8 @@ const NOTE: &str = "restore-by-supervisor.json";
 const QUIET: Duration = Duration::from_mins(2);
 /// An order whose answer was lost shows among the jobs within this time, if it arrived.
 const SHOWS: Duration = Duration::from_secs(5);
+/// It makes room for the parts there.
+const NO_ROOM: &str = "free some space on the machine's data disk, then try again";
 const LOG: &str = "Supervisor's log says more, under Settings > System > Logs > Supervisor";
 
 /// A copy of an archive at one of Haul's locations.
@@ -183,16 +185,14 @@ pub(crate) fn restore(
         run.begin(ordered.key).and_then(|(note, doubt)| run.follow(note, doubt))
     };
     progress.say(None);
-    if cancel.is_cancelled() && Note::of(wanted).is_some() {
-        // Whoever stopped this app did not stop Supervisor: the note stays for the next start.
-        let message = format!("Supervisor can't be stopped, and goes on to restore {}", wanted.copy.name);
-        let hint = Some("Haul does not follow it any more; what fails in it is in Supervisor's log".to_owned());
-        return Ok(Outcome { message, hint, ..Outcome::cancelled() });
+    if cancel.is_cancelled() {
+        // This app is stopped, and Supervisor is not: the note stays for the next start.
+        return Ok(Outcome::cancelled());
     }
     let _ = std::fs::remove_file(Note::path());
     // With every restore, Supervisor brings back its network storage as it is in the backup.
     reached.look_again();
-    followed.map(|job| run.outcome(&job))
+    followed.map(|job| outcome(wanted, &job))
 }
 
 /// Where there is no Supervisor.
@@ -231,7 +231,8 @@ impl Run<'_> {
             }
             Err(Unanswered::Failed(error)) => {
                 let may_have_happened = error.may_have_happened();
-                let failure = Failure::new(FAILED, error.reason).hint(error.advice);
+                let hint = if error.kind == Kind::Full { NO_ROOM.to_owned() } else { error.advice };
+                let failure = Failure::new(FAILED, error.reason).hint(hint);
                 if may_have_happened { Ok((note, Some(failure))) } else { Err(failure) }
             }
             Err(error) => Err(error.into()),
@@ -261,7 +262,7 @@ impl Run<'_> {
                     if news != now {
                         (news, since) = (now, Instant::now());
                     }
-                    self.say(&job, since.elapsed());
+                    self.progress.say(Some(&doing(self.wanted, &job, since.elapsed())));
                 }
                 Ok(None) if begun.elapsed() < SHOWS => {}
                 Ok(None) => {
@@ -305,92 +306,88 @@ impl Run<'_> {
         };
         Ok(jobs.into_iter().find(is_it))
     }
+}
 
-    /// How far it is, and how long nothing new was heard of that.
-    fn say(&self, job: &Job, quiet: Duration) {
-        let stage = job.stage.as_deref().unwrap_or_default();
-        let part = at_work(job).and_then(|part| self.name(part));
-        let mut doing = match (stage, part) {
-            ("apps", Some(app)) => format!("Supervisor restores the app {app}"),
-            ("apps", None) => "Supervisor restores the apps".to_owned(),
-            ("folders", Some(folder)) => format!("Supervisor restores the folder {folder}"),
-            ("folders", None) => "Supervisor restores the folders".to_owned(),
-            ("home_assistant", _) => "Supervisor restores Home Assistant, which is stopped meanwhile".to_owned(),
-            ("app_repositories", _) => "Supervisor adds the apps' repositories".to_owned(),
-            ("supervisor_config", _) => "Supervisor restores its network storage".to_owned(),
-            ("await_app_restarts", _) => "Supervisor starts the apps".to_owned(),
-            ("await_home_assistant_restart", _) => "Supervisor starts Home Assistant".to_owned(),
-            ("", _) => "Supervisor looks at the backup".to_owned(),
-            (other, _) => format!("Supervisor is at {}", other.replace('_', " ")),
-        };
-        if quiet > QUIET {
-            doing = format!("{doing}; nothing new from it for {}", minutes(quiet));
-        }
-        self.progress.say(Some(&doing));
+/// How far it is, and how long nothing new was heard of that.
+fn doing(wanted: &RestoreParts, job: &Job, quiet: Duration) -> String {
+    let stage = job.stage.as_deref().unwrap_or_default();
+    let part = at_work(job).and_then(|part| name(wanted, part));
+    let doing = match (stage, part) {
+        ("apps", Some(app)) => format!("Supervisor restores the app {app}"),
+        ("apps", None) => "Supervisor restores the apps".to_owned(),
+        ("folders", Some(folder)) => format!("Supervisor restores the folder {folder}"),
+        ("folders", None) => "Supervisor restores the folders".to_owned(),
+        ("home_assistant", _) => "Supervisor restores Home Assistant, which is stopped meanwhile".to_owned(),
+        ("app_repositories", _) => "Supervisor adds the apps' repositories".to_owned(),
+        ("supervisor_config", _) => "Supervisor restores its network storage".to_owned(),
+        ("await_app_restarts", _) => "Supervisor starts the apps".to_owned(),
+        ("await_home_assistant_restart", _) => "Supervisor starts Home Assistant".to_owned(),
+        ("", _) => "Supervisor looks at the backup".to_owned(),
+        (other, _) => format!("Supervisor is at {}", other.replace('_', " ")),
+    };
+    if quiet > QUIET { format!("{doing}; nothing new from it for {}", minutes(quiet)) } else { doing }
+}
+
+/// A part as people call it.
+fn name(wanted: &RestoreParts, part: &Job) -> Option<String> {
+    if part.name.as_deref() == Some("backup_restore_homeassistant") {
+        return Some("Home Assistant".to_owned());
     }
+    let id = part.reference.as_ref().filter(|id| **id != wanted.slug)?;
+    Some(wanted.apps.get(id).unwrap_or(id).clone())
+}
 
-    /// A part as people call it.
-    fn name(&self, part: &Job) -> Option<String> {
-        if part.name.as_deref() == Some("backup_restore_homeassistant") {
-            return Some("Home Assistant".to_owned());
-        }
-        let id = part.reference.as_ref().filter(|id| **id != self.wanted.slug)?;
-        Some(self.wanted.apps.get(id).unwrap_or(id).clone())
-    }
-
-    fn outcome(&self, job: &Job) -> Outcome {
-        let wanted = self.wanted;
-        let name = &wanted.copy.name;
-        let mut all: Vec<&str> = Vec::new();
-        all.extend(wanted.home_assistant.then_some("Home Assistant"));
-        all.extend(wanted.apps.values().chain(&wanted.folders).map(String::as_str));
-        let failed = self.complaints(job);
-        if failed.is_empty() {
-            let mut done = Outcome::done(
-                text::sanitize(&format!("Supervisor restored {} from {name}", all.join(", "))),
-                Found::Nothing,
-            );
-            done.hint = wanted.home_assistant.then(|| {
-                "Home Assistant is as it was then: log in with a password of that time if it asks, and look at \
+fn outcome(wanted: &RestoreParts, job: &Job) -> Outcome {
+    let archive = &wanted.copy.name;
+    let mut all: Vec<&str> = Vec::new();
+    all.extend(wanted.home_assistant.then_some("Home Assistant"));
+    all.extend(wanted.apps.values().chain(&wanted.folders).map(String::as_str));
+    let failed = complaints(wanted, job);
+    if failed.is_empty() {
+        let mut done = Outcome::done(
+            text::sanitize(&format!("Supervisor restored {} from {archive}", all.join(", "))),
+            Found::Nothing,
+        );
+        done.hint = wanted.home_assistant.then(|| {
+            "Home Assistant is as it was then: log in with a password of that time if it asks, and look at \
                  Settings > System > Repairs"
-                    .to_owned()
-            });
-            return done;
-        }
-        let what = failed.join("; ");
-        if job.errors.is_empty() {
-            let message = text::sanitize(&format!("Supervisor did not restore all of {name}: {what}"));
-            let mut outcome = Outcome::done(message, Found::Nothing);
-            outcome.ending = Ending::Incomplete;
-            outcome.hint = Some(format!("the rest is restored; {LOG}; then restore what failed again"));
-            return outcome;
-        }
-        Outcome::failed(keeper::status::Failure {
-            message: text::sanitize(&format!("Supervisor broke it off: {what}")),
-            hint: Some(format!("parts of it may be restored: look whether everything works; {LOG}")),
-            passes: false,
-        })
+                .to_owned()
+        });
+        return done;
     }
+    let what = failed.join("; ");
+    if job.errors.is_empty() {
+        let message = text::sanitize(&format!("Supervisor did not restore all of {archive}: {what}"));
+        let mut outcome = Outcome::done(message, Found::Nothing);
+        outcome.ending = Ending::Incomplete;
+        outcome.hint = Some(format!("the rest is restored; {LOG}; then restore what failed again"));
+        return outcome;
+    }
+    Outcome::failed(keeper::status::Failure {
+        message: text::sanitize(&format!("Supervisor broke it off: {what}")),
+        hint: Some(format!("parts of it may be restored: look whether everything works; {LOG}")),
+        passes: false,
+    })
+}
 
-    /// What failed, in Supervisor's own words; a part's failure is not said again for the whole.
-    fn complaints(&self, job: &Job) -> Vec<String> {
-        let mut said: BTreeMap<String, Option<String>> = BTreeMap::new();
-        let mut order = Vec::new();
-        for (of, error) in job.all_errors() {
-            let words = error.message.as_deref().or(error.kind.as_deref()).unwrap_or("it failed").to_owned();
-            let name = self.name(of);
-            let known = said.entry(words.clone()).or_insert_with(|| {
-                order.push(words);
-                None
-            });
-            *known = known.take().or(name);
-        }
-        let line = |words: &String| match said.get(words) {
-            Some(Some(name)) => format!("{name}: {words}"),
-            _ => words.clone(),
-        };
-        order.iter().map(line).collect()
+/// What failed, in Supervisor's own words; a part's failure is not said again for the whole.
+fn complaints(wanted: &RestoreParts, job: &Job) -> Vec<String> {
+    let mut said: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for (of, error) in job.all_errors() {
+        let words = error.message.as_deref().or(error.kind.as_deref()).unwrap_or("it failed").to_owned();
+        let name = name(wanted, of);
+        let known = said.entry(words.clone()).or_insert_with(|| {
+            order.push(words);
+            None
+        });
+        *known = known.take().or(name);
     }
+    let line = |words: &String| match said.get(words) {
+        Some(Some(name)) => format!("{name}: {words}"),
+        _ => words.clone(),
+    };
+    order.iter().map(line).collect()
 }
 
 /// How many parts of it have begun, and how many have ended.
@@ -412,5 +409,77 @@ fn minutes(time: Duration) -> String {
         0 => "less than a minute".to_owned(),
         1 => "a minute".to_owned(),
         minutes => format!("{minutes} minutes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use keeper::task::Location;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn wanted() -> RestoreParts {
+        RestoreParts {
+            job: None,
+            copy: Location { destination: "nas".to_owned(), name: "a.tar".to_owned() },
+            slug: "f00df00d".to_owned(),
+            storage: "haul_nas".to_owned(),
+            home_assistant: true,
+            apps: [("core_ssh".to_owned(), "Terminal & SSH".to_owned())].into(),
+            folders: vec!["ssl".to_owned()],
+            ordered: Timestamp::UNIX_EPOCH,
+            key: 0,
+        }
+    }
+
+    fn job(stage: &str, children: &Value, errors: &Value) -> Job {
+        serde_json::from_value(json!({
+            "uuid": "1", "name": "backup_manager_partial_restore", "reference": "f00df00d", "stage": stage,
+            "done": true, "child_jobs": children, "errors": errors,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn it_says_what_supervisor_is_at_and_how_long_nothing_new_was_heard() {
+        // As versions before 2026.07 call it.
+        let parts = json!([
+            { "name": "backup_restore_folders", "done": true },
+            { "name": "backup_restore_addons", "done": false, "child_jobs": [
+                { "name": "backup_addon_restore", "reference": "core_mosquitto", "done": true },
+                { "name": "backup_addon_restore", "reference": "core_ssh", "done": false },
+            ] },
+        ]);
+        let job = job("addons", &parts, &json!([]));
+        let says = |quiet| doing(&wanted(), &job, Duration::from_secs(quiet));
+        assert_eq!(says(3), "Supervisor restores the app Terminal & SSH");
+        let long = "Supervisor restores the app Terminal & SSH; nothing new from it for 12 minutes";
+        assert_eq!(says(12 * 60 + 5), long);
+        let other = self::job("new_things", &json!([]), &json!([]));
+        assert_eq!(doing(&wanted(), &other, Duration::ZERO), "Supervisor is at new things");
+    }
+
+    #[test]
+    fn each_failure_is_said_once_with_the_part_that_it_belongs_to() {
+        let broken = json!([{ "type": "HomeAssistantError", "message": "Can't stop Core" }]);
+        let core = json!([{ "name": "backup_restore_homeassistant", "done": true, "errors": broken }]);
+        let ended = outcome(&wanted(), &job("home_assistant", &core, &broken));
+        assert_eq!(ended.ending, Ending::Failed);
+        assert_eq!(ended.message, "Supervisor broke it off: Home Assistant: Can't stop Core");
+
+        let folder = json!([{ "name": "backup_restore_folders", "done": true, "child_jobs": [
+            { "name": "backup_folder_restore", "reference": "ssl", "done": true,
+              "errors": [{ "type": "BackupError", "message": null }] },
+        ] }]);
+        let ended = outcome(&wanted(), &job("apps", &folder, &json!([])));
+        assert_eq!(ended.ending, Ending::Incomplete);
+        assert_eq!(ended.message, "Supervisor did not restore all of a.tar: ssl: BackupError");
+
+        let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])));
+        let all = "Supervisor restored Home Assistant, Terminal & SSH, ssl from a.tar";
+        assert_eq!((ended.ending, ended.message.as_str()), (Ending::Done, all));
+        assert!(ended.hint.unwrap().contains("log in with a password of that time"));
     }
 }

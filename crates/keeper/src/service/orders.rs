@@ -99,6 +99,12 @@ impl State {
                 let Some(running) = self.running.get(&run) else {
                     return no(format!("no task {run} is running"), "it has ended already");
                 };
+                if matches!(running.task, Task::RestoreParts(_)) {
+                    return no(
+                        "Supervisor can't be stopped while it restores".to_owned(),
+                        "wait for it to end; if it hangs, restart the machine",
+                    );
+                }
                 running.cancel.cancel();
                 return Ok(());
             }

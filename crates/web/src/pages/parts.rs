@@ -44,6 +44,12 @@ impl Form {
         copies
     }
 
+    /// What is wrong with the copy that is read.
+    fn damage(&self) -> Option<&str> {
+        let copy = self.archive.copies.iter().find(|copy| *copy.destination == *self.contents.destination)?;
+        copy.verdict.as_ref().filter(|verdict| !verdict.whole).map(|verdict| &*verdict.sentence)
+    }
+
     /// Nothing can be ticked.
     fn is_empty(&self) -> bool {
         self.contents.home_assistant.is_none()

@@ -86,9 +86,15 @@ pub(crate) fn task(kind: impl Borrow<TaskKind>) -> &'static str {
         TaskKind::Verify => "Checking a backup",
         TaskKind::Rehearse => "Testing a restore",
         TaskKind::Restore => "Restoring a backup",
+        TaskKind::RestoreParts => "Restoring into Home Assistant",
         TaskKind::Migrate => "Moving to another machine",
         TaskKind::Pin => "Protecting a backup",
     }
+}
+
+/// Whether it ends when somebody says so: Supervisor does not.
+pub(crate) fn can_be_stopped(running: &Running) -> bool {
+    running.kind != TaskKind::RestoreParts
 }
 
 /// `1.2 GB of 3.4 GB · 85 MB/s · 25 s left · limited by compressing`.

@@ -124,10 +124,8 @@ impl<'a> At<'a> {
 
     /// Supervisor empties a folder before it restores it. A network storage in it is taken off before.
     fn holds_a_location(&self, folder: &Path) -> Option<String> {
-        let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
-        let is_within = |path: &Path| path.starts_with(folder) && device(path) == device(folder);
         let mut places = self.config.destinations().filter_map(|(name, named)| match &named.address {
-            Address::Local(path) => is_within(path).then_some(name),
+            Address::Local(path) => is_emptied(path, folder).then_some(name),
             _ => None,
         });
         places.next().map(|name| format!("the location {name} is in it, and Supervisor empties it first"))
@@ -169,6 +167,15 @@ impl<'a> At<'a> {
     }
 }
 
+/// Whether a place goes when a folder is emptied: it is in it, and no file system of its own.
+fn is_emptied(place: &Path, folder: &Path) -> bool {
+    // It may be a link, or not be there yet.
+    let there = place.ancestors().find_map(|path| path.canonicalize().ok()).unwrap_or_default();
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    (there.starts_with(&folder) || place.starts_with(&folder)) && device(&there) == device(&folder)
+}
+
 fn shown(app: &SavedApp) -> AppPart {
     let name = app.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&app.slug);
     AppPart { slug: app.slug.clone(), name: text::sanitize(name), version: app.version.as_deref().map(text::sanitize) }
@@ -206,4 +213,59 @@ fn chosen(known: &Parts, wanted: &PartsWanted) -> Result<(BTreeMap<String, Strin
         }
     }
     Ok((apps, folders))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_location_in_a_folder_goes_with_what_is_in_it_unless_it_is_mounted_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir_all(at("share/nas")).unwrap();
+        symlink(at("share/nas"), at("link")).unwrap();
+        for (place, goes) in
+            [("share/nas", true), ("share/not/yet", true), ("share", true), ("link", true), ("shared", false)]
+        {
+            assert_eq!(is_emptied(&at(place), &at("share")), goes, "{place}");
+        }
+        assert!(!is_emptied(Path::new("/proc/self"), Path::new("/")), "it is another file system");
+    }
+
+    #[test]
+    fn only_what_the_list_has_is_restored_and_haul_itself_never() {
+        let folder = |name: &str, why_not: Option<&str>| FolderPart {
+            name: name.to_owned(),
+            why_not: why_not.map(str::to_owned),
+            note: None,
+        };
+        let ssh = AppPart { slug: "core_ssh".to_owned(), name: "Terminal & SSH".to_owned(), version: None };
+        let known = Parts {
+            apps: vec![ssh],
+            folders: vec![folder("ssl", None), folder("share", Some("a location is in it"))],
+            holds_haul: true,
+            ..Parts::default()
+        };
+        let wanted = |home_assistant, apps: &[&str], folders: &[&str]| {
+            let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            PartsWanted { home_assistant, apps: all(apps), folders: all(folders), ..PartsWanted::default() }
+        };
+        for (wanted, says) in [
+            (wanted(false, &[], &[]), "nothing is chosen"),
+            (wanted(true, &[], &[]), "configuration is not in this backup"),
+            (wanted(false, &["a1b2c3d4_haul"], &[]), "the app a1b2c3d4_haul is not among those"),
+            (wanted(false, &[], &["share"]), "can't be restored from here: a location is in it"),
+            (wanted(false, &[], &["media"]), "is not in this backup"),
+        ] {
+            let wrong = chosen(&known, &wanted).unwrap_err();
+            assert!(wrong.field.as_deref() == Some("parts") && wrong.failure.message.contains(says), "{wrong:?}");
+        }
+        // Said twice, it is asked for once: Supervisor refuses doubles.
+        let (apps, folders) = chosen(&known, &wanted(false, &["core_ssh", "core_ssh"], &["ssl", "ssl"])).unwrap();
+        assert_eq!((apps.len(), apps["core_ssh"].as_str(), folders), (1, "Terminal & SSH", vec!["ssl".to_owned()]));
+    }
 }

@@ -1,0 +1,109 @@
+//! What Home Assistant's Supervisor restores because somebody said so.
+
+use keeper::{
+    catalog::Catalog,
+    service::Order,
+    status::{Ending, Failure, TaskKind},
+    task::{Found, Location, Outcome, Restore, RestoreParts, Sources, Task},
+};
+
+use crate::world::{World, job};
+
+fn parts(name: &str) -> RestoreParts {
+    RestoreParts {
+        job: Some("home".to_owned()),
+        copy: Location { destination: "nas".to_owned(), name: name.to_owned() },
+        slug: "f00df00d".to_owned(),
+        storage: "haul_nas".to_owned(),
+        home_assistant: true,
+        apps: [("core_ssh".to_owned(), "Terminal & SSH".to_owned())].into(),
+        folders: Vec::new(),
+        ordered: "2026-11-02T12:00:00Z".parse().unwrap(),
+        key: 0,
+    }
+}
+
+fn with_a_backup(catalog: Catalog) -> (World, String) {
+    let mut world =
+        World::on(catalog, vec![job("home", "daily 04:45", &["nas"])], "2026-11-02T12:00:00Z".parse().unwrap());
+    world.settle();
+    let name = world.held["nas"][0].name.to_string();
+    (world, name)
+}
+
+#[test]
+fn nothing_is_backed_up_or_restored_besides_and_it_can_not_be_stopped() {
+    let (mut world, name) = with_a_backup(Catalog::in_memory().unwrap());
+    world.service.order(Order::BackUp { job: "home".to_owned() }, world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::Backup]);
+    let refused = world.service.order(Order::RestoreParts(parts(&name)), world.now).unwrap_err();
+    assert_eq!(refused.message, "a backup is being made");
+    world.end(TaskKind::Backup, World::well);
+    world.settle();
+
+    world.service.order(Order::RestoreParts(parts(&name)), world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::RestoreParts]);
+    world.service.order(Order::BackUp { job: "home".to_owned() }, world.now).unwrap();
+    assert!(!world.step().contains(&TaskKind::Backup), "it would read what is replaced");
+    let later = RestoreParts { ordered: world.now, ..parts(&name) };
+    let files = Restore {
+        job: None,
+        copy: later.copy.clone(),
+        into: "/look".to_owned(),
+        only: Vec::new(),
+        replace: false,
+        key: None,
+    };
+    for order in [Order::RestoreParts(later), Order::Restore(files)] {
+        let refused = world.service.order(order, world.now).unwrap_err();
+        assert_eq!(refused.message, "a backup is being restored already");
+    }
+    let run = world.status().jobs[0].running[0].id;
+    let refused = world.service.order(Order::Cancel { run }, world.now).unwrap_err();
+    assert!(refused.message.contains("can't be stopped"), "{refused:?}");
+    world.end(TaskKind::RestoreParts, |_, _| Outcome::done("Supervisor restored it", Found::Nothing));
+    assert_eq!(world.service.events(None, 1)[0].message, "Supervisor restored it");
+    assert!(world.step().contains(&TaskKind::Backup));
+}
+
+#[test]
+fn it_is_followed_by_the_next_service_and_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let (mut world, name) = with_a_backup(Catalog::open(&path).unwrap().0);
+    world.service.order(Order::RestoreParts(parts(&name)), world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::RestoreParts]);
+    let (now, told) = (world.now, world.service.events(None, 1)[0].id);
+    drop(world);
+    // Neither its job nor its destination matters any more.
+    let mut world = World::on(Catalog::open(&path).unwrap().0, vec![job("other", "daily 04:45", &["usb"])], now);
+    assert_eq!(world.service.events(None, 1)[0].id, told, "its end is not known yet");
+    assert!(world.step().contains(&TaskKind::RestoreParts));
+    world.end(TaskKind::RestoreParts, |_, _| {
+        Outcome::failed(Failure { message: "Supervisor says no".to_owned(), hint: None, passes: true })
+    });
+    let event = &world.service.events(None, 1)[0];
+    assert_eq!(
+        (event.kind.as_str(), event.message.clone()),
+        ("restore", format!("{name} was not restored: Supervisor says no"))
+    );
+    assert!(!world.step().contains(&TaskKind::RestoreParts), "whatever failed, it is not begun again");
+    assert_eq!(world.service.runs(None, None, 1)[0].ending, Ending::Failed);
+}
+
+#[test]
+fn what_it_reads_stays_and_what_it_does_not_touch_goes_on() {
+    let restoring = Task::RestoreParts(parts("a.tar"));
+    let at = |destination: &str| Location { destination: destination.to_owned(), name: "b.tar".to_owned() };
+    let delete = |destination: &str| Task::Delete { copy: at(destination), even_only: false };
+    for (task, excludes) in [
+        (delete("nas"), true),
+        (delete("usb"), false),
+        (Task::Verify { job: None, copy: at("nas") }, false),
+        (Task::Look { destination: "nas".to_owned() }, false),
+        (restoring.clone(), true),
+    ] {
+        let both = (restoring.excludes(&task, &Sources::new()), task.excludes(&restoring, &Sources::new()));
+        assert_eq!(both, (excludes, excludes), "{task:?}");
+    }
+}
