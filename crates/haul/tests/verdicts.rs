@@ -5,19 +5,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::Write as _,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
-use engine::inspect::{InspectOptions, Inspection, inspect};
+use engine::{
+    Destination, Level, Progress, SecureTar,
+    inspect::{InspectOptions, Inspection, inspect},
+    remake::{Piece, Pieces, RemakeOptions, remake},
+};
 use habackup::{
     readers::{Asked, Effect, Reader, Stage},
     securetar::Password,
 };
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 use store::Cancellation;
 use testkit::{
     fixtures::{self, Fixtures},
@@ -44,6 +50,8 @@ enum Way {
     Parts,
     /// Rewritten by `haul repair`.
     Repaired,
+    /// Made anew of what Supervisor writes, with an app and a folder.
+    Remade,
 }
 
 impl Own {
@@ -64,7 +72,7 @@ impl Own {
 
 const V2: &[&str] = &["--securetar", "v2"];
 const V3: &[&str] = &["--securetar", "v3"];
-const OF_ITS_OWN: [Own; 12] = [
+const OF_ITS_OWN: [Own; 15] = [
     Own::new("good-haul", None, &[], Way::File),
     Own::new("good-haul-v2", Some(PASSWORD), V2, Way::File),
     Own::new("good-haul-v3", Some(PASSWORD), V3, Way::File),
@@ -77,6 +85,9 @@ const OF_ITS_OWN: [Own; 12] = [
     Own::new("good-haul-repaired", None, &[], Way::Repaired),
     Own::new("good-haul-repaired-v2", Some(PASSWORD), V2, Way::Repaired),
     Own::new("good-haul-repaired-v3", Some(PASSWORD), V3, Way::Repaired),
+    Own::new("good-haul-remade", None, &[], Way::Remade),
+    Own::new("good-haul-remade-v2", Some(PASSWORD), V2, Way::Remade),
+    Own::new("good-haul-remade-v3", Some(PASSWORD), V3, Way::Remade),
 ];
 
 /// If nothing in the archive shows it, with the reason.
@@ -129,8 +140,67 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
                 done(repair.args(["--rename", own.name, "--to"]).arg(&path));
                 fs::remove_file(first).unwrap();
             }
+            Way::Remade => make_anew(own, version, config.path(), path),
         }
     }
+}
+
+/// What comes, one after the other.
+struct Coming(VecDeque<Piece>);
+
+impl Pieces for Coming {
+    fn next(&mut self) -> Result<Option<Piece>, String> {
+        Ok(self.0.pop_front())
+    }
+}
+
+/// Makes a full backup anew, as the app does while Supervisor writes it: parts as plain tars, the description last.
+fn make_anew(own: &Own, version: Version, config: &Path, path: PathBuf) {
+    let tar = |of: &Path, to: &str| {
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(of).args(["--format=pax", &format!("--transform=s,^[.],{to},"), "-cf", "-", "."]);
+        let output = tar.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let app = tempfile::tempdir().unwrap();
+    fs::write(app.path().join("addon.json"), "{}").unwrap();
+    let description = json!({
+        "version": 2, "slug": "a1b2c3d4", "type": "full", "name": own.name, "date": "2026-11-28T04:45:00.123456+00:00",
+        "supervisor_version": "2026.08.0", "compressed": false, "protected": false, "repositories": [], "extra": {},
+        "homeassistant": {"version": version.as_str(), "exclude_database": false, "size": 1.5}, "folders": ["share"],
+        "addons": [{"slug": "core_ssh", "name": "Terminal & SSH", "version": "9.1", "size": 0}],
+    });
+    let members = [
+        ("homeassistant.tar", tar(config, "data")),
+        ("core_ssh.tar", tar(app.path(), ".")),
+        ("share.tar", tar(app.path(), ".")),
+        ("./backup.json", description.to_string().into_bytes()),
+    ];
+    let pieces = members.into_iter().flat_map(|(name, content)| {
+        let size = content.len() as u64;
+        [Piece::Begin(name.to_owned()), Piece::Content(content.into()), Piece::End(size)]
+    });
+    let securetar = match own.arguments {
+        V2 => SecureTar::V2,
+        V3 => SecureTar::V3,
+        _ => SecureTar::Auto,
+    };
+    let options = RemakeOptions {
+        file_name: format!("{}.tar", own.name),
+        destinations: vec![Destination::Path(path)],
+        level: Some(Level::Balanced),
+        password: own.password.map(Password::new),
+        securetar,
+        ha_version: version.as_str().parse().ok(),
+        folder: None,
+        threads: None,
+        config: Some(config.to_owned()),
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let progress = Arc::new(Progress::default());
+    remake(&options, &mut Coming(pieces.collect()), &|_| Vec::new(), None, &progress, &Cancellation::default())
+        .unwrap();
 }
 
 /// With the bucket's address and keys.
