@@ -11,7 +11,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -57,10 +57,18 @@ pub(crate) struct Upload {
 }
 
 /// Bytes that wait in memory.
-#[derive(Default)]
 struct Queue {
     bytes: AtomicUsize,
     room: Notify,
+    begun: Instant,
+    /// Bytes that the destination has taken.
+    taken: AtomicU64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { bytes: 0.into(), room: Notify::default(), begun: Instant::now(), taken: 0.into() }
+    }
 }
 
 impl Queue {
@@ -70,7 +78,25 @@ impl Queue {
 
     fn remove(&self, count: usize) {
         self.bytes.fetch_sub(count, Ordering::AcqRel);
+        self.taken.fetch_add(count as u64, Ordering::AcqRel);
         self.room.notify_waiters();
+    }
+
+    /// Why no more may wait.
+    fn overflow(&self, most: usize) -> String {
+        let (taken, seconds) = (self.taken.load(Ordering::Acquire), self.begun.elapsed().as_secs().max(1));
+        let waits = format!("{} MiB waited in memory, and no more may", most >> 20);
+        if taken == 0 {
+            return format!("the destination is away or took nothing for {seconds} s: {waits}");
+        }
+        let waiting = self.bytes.load(Ordering::Acquire) as u64;
+        // At the rate so far.
+        let needed = waiting.saturating_mul(seconds) / taken;
+        let rate = match taken / seconds / 1000 {
+            slow @ 0..1000 => format!("{slow} kB"),
+            fast => format!("{} MB", fast / 1000),
+        };
+        format!("the destination is too slow: it took {rate} a second, {waits}; those alone would take {needed} s")
     }
 
     /// Until less than `most` bytes wait.
@@ -155,10 +181,7 @@ impl Upload {
         let mut guard = self.intake.lock().await;
         let _ = tokio::time::timeout(PATIENCE, self.queue.below(AHEAD)).await;
         if self.queue.bytes.load(Ordering::Acquire) + bytes.len() > most {
-            self.fail(format!(
-                "the destination was too slow or away: {} MiB waited in memory, and no more may",
-                most >> 20
-            ));
+            self.fail(self.queue.overflow(most));
             guard.1 = None;
             return Err(Failed::NoRoom);
         }
@@ -336,4 +359,28 @@ fn send(
     }
     outbound.abort();
     Err(GIVEN_UP.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_that_is_too_slow_is_told_from_one_that_is_away() {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap_or_else(Instant::now);
+        let mut queue = Queue { begun: ago(100), ..Queue::default() };
+        queue.add(64 << 20);
+        assert_eq!(
+            queue.overflow(64 << 20),
+            "the destination is away or took nothing for 100 s: 64 MiB waited in memory, and no more may"
+        );
+        queue.taken = 20_000_000.into();
+        assert_eq!(
+            queue.overflow(64 << 20),
+            "the destination is too slow: it took 200 kB a second, 64 MiB waited in memory, and no more may; those alone \
+             would take 335 s"
+        );
+        queue.taken = 2_000_000_000.into();
+        assert!(queue.overflow(1 << 20).contains("took 20 MB a second, 1 MiB waited"));
+    }
 }
