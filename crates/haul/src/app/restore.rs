@@ -276,7 +276,9 @@ impl Run<'_> {
                     return Err(Failure::new(FAILED, message)
                         .hint("look whether everything works; restore it again if something does not"));
                 }
-                Err(error) if error.is_transient() && heard.elapsed() < SILENT => {
+                Err(Unanswered::Stopped) => break,
+                // Whatever it is: that the restore is lost sight of would be worse than to ask in vain.
+                Err(_) if heard.elapsed() < SILENT => {
                     if heard.elapsed() > QUIET {
                         let silent = minutes(heard.elapsed());
                         self.progress.say(Some(&format!("no answer from Supervisor for {silent}; it is asked again")));
@@ -289,7 +291,6 @@ impl Run<'_> {
                     );
                     return Err(Failure::new(FAILED, message).hint(format!("look whether everything works; {LOG}")));
                 }
-                Err(Unanswered::Stopped) => break,
             }
             self.cancel.sleep((begun.elapsed() / 2).clamp(SOON, LOOK));
         }

@@ -123,6 +123,9 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
     scene.supervisor.change(|world| world.state = "running");
     assert!(scene.orders().is_empty());
 
+    // With every restore, network storage is what it was: this app had another address then.
+    let old = testkit::supervisor::mount("haul_nas", "172.30.33.99", "nas");
+    scene.supervisor.change(|world| world.saved_mounts.push(old));
     scene.hold(Some("home_assistant"));
     let answer = scene.post(&format!("{CHOSEN}&sure=yes"));
     assert!(answer.contains("/events?done=restore-parts"), "{answer}");
@@ -132,6 +135,8 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
     assert!(says_so(&answer, "restoring a backup already"), "{answer}");
     scene.hold(None);
     scene.app.says("Supervisor restored Home Assistant, Terminal & SSH, ssl from");
+    let is_back = || scene.supervisor.change(|world| world.mount("haul_nas").unwrap()["server"] == "127.0.0.1");
+    wait::until("its storage leads to Haul again", is_back);
     let orders = scene.orders();
     let wanted = json!({
         "homeassistant": true, "addons": ["core_ssh"], "folders": ["ssl"], "password": KEY, "location": "haul_nas",
@@ -209,6 +214,10 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     wait::until("it is followed", || scene.status().contains("Supervisor restores the app"));
     scene.supervisor.fault("GET", "/jobs/*", Fault::Says(502, "Bad gateway".to_owned()));
     scene.supervisor.fault("GET", "/jobs/*", Fault::Short);
+    scene.supervisor.fault("GET", "/jobs/*", Fault::Says(403, "403: Forbidden".to_owned()));
+    scene.supervisor.fault("GET", "/jobs/*", Fault::Says(200, "<html>".to_owned()));
+    wait::until("it was asked so often", || !scene.supervisor.faults_wait());
+    assert!(scene.status().contains("Supervisor restores the app"), "it is followed all the same");
     scene.supervisor.unplug();
     scene.hold(None);
     scene.supervisor.plug();

@@ -68,6 +68,11 @@ impl Supervisor {
         self.change(|world| world.inner.faults.push((method.to_owned(), path.to_owned(), fault)));
     }
 
+    /// Whether something is still to go wrong.
+    pub fn faults_wait(&self) -> bool {
+        self.change(|world| !world.inner.faults.is_empty())
+    }
+
     /// What it was asked, from the first.
     pub fn asked(&self) -> Vec<Asked> {
         self.change(|world| world.inner.asked.clone())

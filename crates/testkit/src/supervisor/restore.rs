@@ -101,6 +101,12 @@ fn steps(work: &Work, restoration: &Restoration, folders: &[String], core: bool,
         all &= group(work, "apps", "backup_restore_apps", "backup_app_restore", apps)?;
     }
     part(work, "supervisor_config", "backup_restore_supervisor_config", None, &work.job)?;
+    work.change(|world| {
+        for mount in world.saved_mounts.clone() {
+            world.mounts.retain(|other| other["name"] != mount["name"]);
+            world.mounts.push(mount);
+        }
+    })?;
     let restoring = work.change(|world| world.restoring.clone())?;
     let restored = restoring.map_or(Ok(()), |restoring| restoring(restoration));
     if restored.is_ok() && !apps.is_empty() {

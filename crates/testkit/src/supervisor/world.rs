@@ -167,6 +167,8 @@ pub struct World {
     pub unrestorable: BTreeMap<&'static str, &'static str>,
     /// All mounts, each with its credentials and its `state`.
     pub mounts: Vec<Map<String, Value>>,
+    /// Mounts as they are in every backup, which come back with every restore.
+    pub saved_mounts: Vec<Map<String, Value>>,
     /// The default place for backups.
     pub default_backup_mount: Option<String>,
     /// Whether a mount succeeds; without one, each does.
@@ -234,6 +236,7 @@ impl Default for World {
             unsavable: BTreeMap::new(),
             unrestorable: BTreeMap::new(),
             mounts: Vec::new(),
+            saved_mounts: Vec::new(),
             default_backup_mount: None,
             mounting: None,
             backups: Vec::new(),
