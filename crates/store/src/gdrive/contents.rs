@@ -16,6 +16,13 @@ use crate::error::{Kind, Operation, StoreError};
 /// Documents of Google's own: no bytes that could be an archive.
 const NO_BYTES: &str = "application/vnd.google-apps.";
 
+/// How the add-on "Home Assistant Google Drive Backup" marks its backups.
+const ADDONS: &str = "snapshot_slug";
+
+fn is_addons(file: &File) -> bool {
+    file.app_properties.contains_key(ADDONS)
+}
+
 pub(super) struct Contents {
     pub(super) api: Api,
     pub(super) folder: Folder,
@@ -147,15 +154,21 @@ impl Contents {
         })
     }
 
-    /// Removes what is called so: what this process put there by its id, else everything of that name.
+    /// Removes what is called so: what this process put there by its id, else everything of that name. The add-on may
+    /// give several backups one name: of its own, only the one that is listed goes.
     pub(super) async fn remove(&self, name: &str) -> Result<(), StoreError> {
         let operation = Operation::Delete;
         let own = self.state().own.get(name).cloned();
-        let ids: Vec<String> = match own {
-            Some(own) => vec![own.id],
-            None => {
-                self.all(operation).await?.into_iter().filter(|file| file.name == name).map(|file| file.id).collect()
+        let ids: Vec<String> = if let Some(own) = own {
+            vec![own.id]
+        } else {
+            let mut files = self.all(operation).await?;
+            files.retain(|file| file.name == name);
+            match files.first() {
+                Some(first) if is_addons(first) => files.truncate(1),
+                _ => files.retain(|file| !is_addons(file)),
             }
+            files.into_iter().map(|file| file.id).collect()
         };
         for id in ids {
             self.remove_id(&id).await?;

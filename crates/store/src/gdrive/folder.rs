@@ -1,5 +1,6 @@
 //! The folder that holds the archives: recognised by a property that stays when the user renames or moves it, created
-//! only if there is none.
+//! only if there is none. One that the add-on "Home Assistant Google Drive Backup" made is one, too, if the address names
+//! it: Google shows it where both sign in with the same OAuth client.
 //!
 //! Drive's search by properties lags: a folder made a moment ago may not be found by it. So its id is kept in the state
 //! directory, and before one is made the folder above it is listed, which shows what is in it at once. Where several
@@ -30,6 +31,8 @@ use crate::{
 
 const KIND: &str = "application/vnd.google-apps.folder";
 const PROPERTY: &str = "haul_folder";
+/// How the add-on marks its folder.
+const ADDONS: (&str, &str) = ("backup_folder", "true");
 /// Key and value of a property, in bytes.
 pub(super) const MOST_OF_A_PROPERTY: usize = 124;
 
@@ -48,6 +51,8 @@ pub(super) struct Found {
     pub(super) id: String,
     /// It is in a shared drive, where the account's own space does not count.
     pub(super) is_shared: bool,
+    /// The add-on made it.
+    is_addons: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,7 +85,7 @@ impl Folder {
         if let Some(found) = self.find(api, Operation::Create).await?.into_iter().next() {
             return Ok(found);
         }
-        let mut parent = Found { id: "root".to_owned(), is_shared: false };
+        let mut parent = Found { id: "root".to_owned(), is_shared: false, is_addons: false };
         for depth in 1..=self.path.len() {
             let path = &self.path[..depth];
             let mut found = live(api, Operation::Create, path, marked(api, Operation::Create, path).await?)?;
@@ -100,8 +105,15 @@ impl Folder {
 
     /// The note about it.
     pub(super) fn notes(&self) -> Vec<String> {
-        let (count, path) = (self.known().len(), self.path.join("/"));
+        let (known, path) = (self.known(), self.path.join("/"));
+        let count = known.len();
         let mut notes = Vec::new();
+        if known.iter().any(|found| found.is_addons) {
+            notes.push(format!(
+                "{path:?} is the folder of the Google Drive add-on: its backups are listed, and Haul's rules remove none \
+                 of them"
+            ));
+        }
         if self.made.load(Ordering::Relaxed) {
             notes.push(format!(
                 "created the folder {path:?} in the Drive; Haul can't see a folder of that name that \
@@ -138,7 +150,7 @@ impl Folder {
             return Ok(found);
         }
         // Down from the top, by what each folder lists.
-        let mut parents = vec![Found { id: "root".to_owned(), is_shared: false }];
+        let mut parents = vec![Found { id: "root".to_owned(), is_shared: false, is_addons: false }];
         for depth in 1..=self.path.len() {
             let path = &self.path[..depth];
             let mut files = if depth < self.path.len() { marked(api, operation, path).await? } else { Vec::new() };
@@ -190,12 +202,20 @@ fn live(api: &Api, operation: Operation, path: &[String], mut files: Vec<File>) 
 
 impl From<File> for Found {
     fn from(file: File) -> Self {
-        Self { is_shared: file.drive_id.is_some(), id: file.id }
+        let is_addons = !file.app_properties.contains_key(PROPERTY);
+        Self { is_shared: file.drive_id.is_some(), is_addons, id: file.id }
     }
 }
 
 fn is_marked(file: &File, path: &[String]) -> bool {
-    file.app_properties.get(PROPERTY) == Some(&mark(path))
+    file.app_properties.get(PROPERTY) == Some(&mark(path)) || is_addons(file, path)
+}
+
+/// One of the add-on's in the trash is none: nobody put Haul's archives there.
+fn is_addons(file: &File, path: &[String]) -> bool {
+    let (key, value) = ADDONS;
+    let has_mark = file.app_properties.get(key).is_some_and(|said| said == value);
+    has_mark && !file.trashed && path == std::slice::from_ref(&file.name)
 }
 
 /// All that the search by the mark finds, those in the trash as well.

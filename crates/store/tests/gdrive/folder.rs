@@ -78,6 +78,44 @@ async fn of_two_folders_the_oldest_is_taken() {
 }
 
 #[tokio::test]
+async fn the_folder_of_the_drive_add_on_is_used_as_it_is_where_google_shows_it() {
+    let rig = Rig::new();
+    let addons = rig.drive.insert_folder("Home Assistant Backups", &[("backup_folder", "true")], HOUR);
+    rig.drive.insert(&addons, "Full Backup 2026-11-28 04:45:00.tar", b"12345", HOUR, false);
+    rig.drive.insert(&addons, "of another client.tar", b"1", HOUR, true);
+    let address = "gdrive://Home%20Assistant%20Backups";
+    let place = rig.connect(address).await.unwrap();
+    let listed = place.list().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(&place.read(&listed[0].name, 1..3).await.unwrap()[..], b"23");
+    rig.send(place.as_ref(), "a.tar", &archive(9)).await.unwrap();
+    assert_eq!(
+        rig.drive.files().into_iter().find(|file| file.name == "a.tar").unwrap().parents,
+        std::slice::from_ref(&addons)
+    );
+    let notes = place.notes();
+    assert!(notes.len() == 1 && notes[0].contains("the folder of the Google Drive add-on"), "{notes:?}");
+    // It may give several backups one name. Whoever deletes the one that is listed deletes no other.
+    for (age, bytes) in [(3, b"old"), (2, b"new")] {
+        let id = rig.drive.insert(&addons, "Nightly.tar", bytes, age * HOUR, false);
+        rig.drive.mark(&id, "snapshot_slug", "f00df00d");
+    }
+    place.delete("Nightly.tar").await.unwrap();
+    assert_eq!(&place.read("Nightly.tar", 0..3).await.unwrap()[..], b"new");
+    place.delete("Nightly.tar").await.unwrap();
+    // It stays the one for the next process, and no other address leads there.
+    assert_eq!(rig.connect(address).await.unwrap().list().await.unwrap().len(), 2);
+    assert!(rig.connect("gdrive://Haul").await.unwrap().list().await.unwrap().is_empty());
+    // In the trash, it is nobody's: the next archive gets a folder of Haul's own.
+    rig.drive.trash(&addons);
+    let place = rig.connect(address).await.unwrap();
+    assert!(place.list().await.unwrap().is_empty());
+    rig.send(place.as_ref(), "b.tar", &archive(9)).await.unwrap();
+    let file = rig.drive.files().into_iter().find(|file| file.name == "b.tar").unwrap();
+    assert!(file.parents != [addons] && !file.trashed);
+}
+
+#[tokio::test]
 async fn a_folder_that_is_gone_is_made_again_once() {
     let rig = Rig::new();
     let place = rig.place().await;

@@ -219,6 +219,13 @@ impl Drive {
         self.world().insert(node)
     }
 
+    /// Gives a file a property.
+    pub fn mark(&self, id: &str, key: &str, value: &str) {
+        if let Some(node) = self.world().nodes.get_mut(id) {
+            node.properties.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
     /// Makes a folder with properties, as this program would; `age` as above.
     pub fn insert_folder(&self, name: &str, properties: &[(&str, &str)], age: Duration) -> String {
         let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

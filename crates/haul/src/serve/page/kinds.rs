@@ -210,7 +210,14 @@ const KINDS: &[Kind] = &[
         label: "Google Drive",
         about: "A folder of your Drive, which only Haul sees into. You allow it on a page of Google's.",
         fields: &[
-            optional(field("path", "Folder", "Empty: a folder called Haul.", "Home Assistant")),
+            optional(field(
+                "path",
+                "Folder",
+                "Empty: a folder called Haul. Google shows Haul only what its client (below) has made. So the backups \
+                 of the Google Drive add-on are listed only if you gave the add-on a client of your own, and give Haul \
+                 the same: then its folder, usually Home Assistant Backups, can be named here.",
+                "Home Assistant",
+            )),
             optional(field(
                 CLIENT_ID,
                 "Client ID",
