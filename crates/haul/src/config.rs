@@ -6,6 +6,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod edit;
+pub(crate) mod good;
 mod grammar;
 mod jobs;
 mod mqtt;
@@ -56,6 +57,8 @@ const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 const UNWRITTEN: &[&str] = &["serve", "app", "status", "jobs"];
 /// The command that says what is known even if the file has a mistake.
 const IN_SPITE: &str = "status";
+/// The command that nobody could mend the file for.
+const APP: &str = "app";
 /// Keys that every destination has, beside those of its kind.
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
 /// No configuration file is longer.
@@ -309,6 +312,9 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
             None => match Config::load(given.map(PathBuf::as_path)) {
                 Err(mistake) if early.subcommand_name() == Some(IN_SPITE) => {
                     Config { mistake: Some(mistake), ..Config::default() }
+                }
+                Err(mistake) if early.subcommand_name() == Some(APP) => {
+                    good::put_back(given.map(PathBuf::as_path), mistake)?
                 }
                 loaded => loaded?,
             },

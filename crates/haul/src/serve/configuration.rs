@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::Sharing,
     clock,
-    config::{Config, Mqtt},
+    config::{Config, Mqtt, good},
     failure::{FAILED, Failure},
     output,
 };
@@ -154,6 +154,7 @@ impl Configuration {
         clock::set(config.time_zone().cloned());
         let zone = clock::name();
         if let Some(sharing) = self.sharing.get() {
+            good::remember(&config);
             sharing.configure(config.clone());
         }
         self.worker.configure(config);

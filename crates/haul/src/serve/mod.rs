@@ -59,7 +59,7 @@ use crate::{
     app::{App, Hears, Sharing},
     args::{AppArgs, ServeArgs},
     clock,
-    config::Config,
+    config::{Config, good},
     destination,
     failure::{DONE, FAILED, Failure},
     gentle, output, password,
@@ -107,6 +107,7 @@ pub(crate) fn run_as_app(args: &AppArgs, mut config: Config, cancel: &Cancellati
     // As above.
     gentle::share_memory();
     let app = Arc::new(App::from_environment(args, cancel)?);
+    good::remember(&config);
     // It was read before.
     config.tell_home_assistant();
     let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };

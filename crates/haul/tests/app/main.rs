@@ -207,6 +207,29 @@ fn the_usual_place_for_backups_is_set_back_by_the_next_start_too() {
 }
 
 #[test]
+fn a_configuration_with_a_mistake_keeps_the_app_from_nothing_and_takes_no_storage_away() {
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(ONE);
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    // While it runs, what was in force stays; nobody can mend the file in an app.
+    home.configure("[destinations.nas]\nulr = \"nas\"\n");
+    drop(app);
+    let mut app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    assert_eq!(fs::read_to_string(home.path("haul.toml")).unwrap(), ONE);
+    assert!(fs::read_to_string(home.path("state/haul.toml.broken")).unwrap().contains("ulr"));
+    assert!(!supervisor.told().contains(&"DELETE /mounts/haul_nas".to_owned()), "{:?}", supervisor.told());
+    app.end();
+
+    // Without one that was in force there is nothing to go by.
+    fs::remove_file(home.path("state/haul.toml.good")).unwrap();
+    home.configure("[destinations.nas]\nulr = \"nas\"\n");
+    let (code, said) = home.haul(&["app", "--supervisor", &supervisor.url()]);
+    assert!(code == Some(2) && said.contains("line 2"), "{code:?} {said}");
+}
+
+#[test]
 fn what_supervisor_does_not_say_is_not_taken_for_whole() {
     let Some(python) = python() else { return };
     let supervisor = Supervisor::start(World::default());
