@@ -233,11 +233,16 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     scene.supervisor.change(|world| world.backups.clear());
     let page = scene.app.answer(ADMINISTRATOR, &scene.path());
     assert!(page.contains("Supervisor does not find") && page.contains("Try again"), "{page}");
-    // It does not reach it.
-    scene.home.configure(&CONFIG.replace("url = \"nas\"\n", "url = \"usb\"\n"));
-    wait::until("it is no location any more", || {
-        !scene.app.answer(ADMINISTRATOR, "/api/v1/archives").contains("\"destination\":\"nas\"")
+    // It does not reach it: it has lost the storage, and can't mount it again.
+    scene.supervisor.change(|world| {
+        world.mounts.clear();
+        world.mounting = Some(Arc::new(|_| false));
     });
+    scene.home.configure(&format!("{CONFIG}schedule = \"daily 04:45\"\n"));
+    let says = "Supervisor does not reach nas as a network storage";
+    wait::until("it says so", || scene.app.answer(ADMINISTRATOR, &scene.path()).contains(says));
+    let answer = scene.post(forms);
+    assert!(answer.contains(says) && answer.contains("upload it in Home Assistant"), "{answer}");
 }
 
 #[test]

@@ -68,6 +68,19 @@ impl Page {
         })
     }
 
+    /// With the copies that can be reached, if there are some; with all of them if one was chosen.
+    fn find_near(&self, id: &str, destination: Option<&str>) -> Result<ArchiveStatus, Reason> {
+        let mut archive = self.find(id)?;
+        if destination.is_none() {
+            let away = self.away();
+            let is_near = |copy: &CopyStatus| !away.iter().any(|away| copy.destination == *away);
+            if archive.copies.iter().any(is_near) {
+                archive.copies.retain(is_near);
+            }
+        }
+        Ok(archive)
+    }
+
     /// Destinations that can't be reached.
     fn away(&self) -> Vec<String> {
         let places = self.status().destinations.into_iter();
@@ -266,14 +279,7 @@ impl Backend for Page {
 
     fn restore(&self, wanted: &RestoreWanted, cancel: &Cancellation) -> Result<(), Invalid> {
         let at_all = |failure| Invalid { field: None, failure, offer: None };
-        let mut archive = self.find(&wanted.archive).map_err(at_all)?;
-        if wanted.destination.is_none() {
-            let away = self.away();
-            let is_near = |copy: &CopyStatus| !away.iter().any(|away| copy.destination == *away);
-            if archive.copies.iter().any(is_near) {
-                archive.copies.retain(is_near);
-            }
-        }
+        let archive = self.find_near(&wanted.archive, wanted.destination.as_deref()).map_err(at_all)?;
         let keep = |key| self.worker.keys.keep(key);
         let plan = restore::plan(&self.worker.config(), &archive, wanted, keep, cancel)?;
         let key = plan.key;
@@ -284,15 +290,15 @@ impl Backend for Page {
     }
 
     fn parts(&self, archive: &str, destination: Option<&str>, cancel: &Cancellation) -> Result<Parts, Reason> {
-        let archive = self.find(archive)?;
+        let archive = self.find_near(archive, destination)?;
         let at = parts::At { config: &self.worker.config(), app: self.worker.app(), archive: &archive, destination };
         at.parts(cancel).map_err(|failure| reason(&failure))
     }
 
     fn restore_parts(&self, wanted: &PartsWanted, cancel: &Cancellation) -> Result<(), Invalid> {
         let at_all = |failure| Invalid { field: None, failure, offer: None };
-        let archive = self.find(&wanted.archive).map_err(at_all)?;
         let destination = wanted.destination.as_deref();
+        let archive = self.find_near(&wanted.archive, destination).map_err(at_all)?;
         let at = parts::At { config: &self.worker.config(), app: self.worker.app(), archive: &archive, destination };
         let plan = at.plan(wanted, |ordered| self.worker.parts.keep(ordered), cancel)?;
         let key = plan.key;
