@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use engine::remake::{Piece, Pieces};
 use store::{
-    Store, StoreError,
+    Cancellation, Context, Store, StoreError,
     outbound::{Network, Outbound, Target},
     store::Expected,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Upload {
     queue: Arc<Queue>,
     ended: watch::Receiver<Option<Ended>>,
     failed: Mutex<Option<String>>,
+    /// Nobody wants it any more: not even what waits in memory is sent.
+    dropped: Cancellation,
     length: AtomicU64,
     open: AtomicUsize,
     openings: AtomicUsize,
@@ -130,14 +132,15 @@ impl Upload {
             queue: Arc::clone(&queue),
             ended,
             failed: Mutex::default(),
+            dropped: Cancellation::default(),
             length: 0.into(),
             open: 1.into(),
             openings: 1.into(),
             finishing: false.into(),
         });
-        let (shared, name) = (Arc::clone(shared), name.to_owned());
+        let (shared, name, dropped) = (Arc::clone(shared), name.to_owned(), upload.dropped.clone());
         let sending = move || {
-            let outcome = send(&shared, store, &name, &mut steps, &queue);
+            let outcome = send(&shared, store, &name, &mut Incoming { orders: &mut steps, queue: &queue, dropped });
             // Nobody waits any more for what is still on its way here.
             drop(steps);
             queue.bytes.store(0, Ordering::Release);
@@ -264,6 +267,7 @@ impl Upload {
     /// Gives it up: nothing stays anywhere.
     pub(crate) async fn abort(&self, why: &str) {
         self.fail(why);
+        self.dropped.cancel();
         self.intake.lock().await.1 = None;
     }
 
@@ -291,37 +295,40 @@ impl Upload {
     }
 }
 
-/// What comes, as the parts of an archive.
+/// What comes.
 struct Incoming<'a> {
     orders: &'a mut mpsc::Receiver<Order>,
     queue: &'a Queue,
+    dropped: Cancellation,
 }
 
+impl Incoming<'_> {
+    /// `None`: it was given up.
+    fn order(&mut self) -> Option<Order> {
+        self.orders.recv().ok().filter(|_| !self.dropped.is_cancelled())
+    }
+}
+
+/// As the parts of an archive.
 impl Pieces for Incoming<'_> {
     fn next(&mut self) -> Result<Option<Piece>, String> {
         loop {
-            match self.orders.recv() {
-                Ok(Order::Step(Step::Part(piece))) => return Ok(Some(piece)),
+            match self.order() {
+                Some(Order::Step(Step::Part(piece))) => return Ok(Some(piece)),
                 // Its parts have been taken.
-                Ok(Order::Step(Step::Append(bytes))) => self.queue.remove(bytes.len()),
-                Ok(Order::Step(Step::Late(_) | Step::Patch(..))) => {}
-                Ok(Order::Finish) => return Ok(None),
-                Err(_) => return Err(GIVEN_UP.to_owned()),
+                Some(Order::Step(Step::Append(bytes))) => self.queue.remove(bytes.len()),
+                Some(Order::Step(Step::Late(_) | Step::Patch(..))) => {}
+                Some(Order::Finish) => return Ok(None),
+                None => return Err(GIVEN_UP.to_owned()),
             }
         }
     }
 }
 
 /// Sends what comes, on a thread of its own.
-fn send(
-    shared: &Shared,
-    store: Option<Arc<dyn Store>>,
-    name: &str,
-    orders: &mut mpsc::Receiver<Order>,
-    queue: &Queue,
-) -> Ended {
+fn send(shared: &Shared, store: Option<Arc<dyn Store>>, name: &str, incoming: &mut Incoming<'_>) -> Ended {
     if let Some(remaker) = shared.remaker.as_ref().filter(|remaker| remaker.takes(name)) {
-        return remaker.remake(name, &mut Incoming { orders, queue });
+        return remaker.remake(name, incoming);
     }
     let plain = |error: &StoreError| error.to_string();
     let target = match (&shared.directory, store) {
@@ -329,17 +336,21 @@ fn send(
         (None, Some(store)) => Target::Remote { sink: store as _, name: name.to_owned(), context: None },
         (None, None) => return Err("the destination is not connected".to_owned()),
     };
-    let network = Network { bridge: &shared.bridge, context: &shared.context };
+    // A destination that is away is waited for until nobody wants this any more.
+    let (all, this) = (&shared.context.cancel, incoming.dropped.clone());
+    let _ends_with_all = all.on_cancel(move || this.cancel());
+    let context = Context { cancel: incoming.dropped.clone(), ..shared.context.clone() };
+    let network = Network { bridge: &shared.bridge, context: &context };
     let mut outbound = Outbound::prepare(vec![target], Some(network), false).map_err(|error| plain(&error))?;
     if let Err(error) = outbound.begin(Expected::default()) {
         outbound.abort();
         return Err(plain(&error));
     }
-    while let Ok(order) = orders.recv() {
+    while let Some(order) = incoming.order() {
         match order {
             Order::Step(Step::Append(bytes)) => {
                 let appended = outbound.append(&bytes);
-                queue.remove(bytes.len());
+                incoming.queue.remove(bytes.len());
                 if let Err(error) = appended {
                     let failures = outbound.abort();
                     return Err(failures.first().map_or_else(|| error.to_string(), plain));
