@@ -94,8 +94,10 @@ test-arm64: tools ## Build for arm64, run tests there under qemu, exchange archi
 	target/debug/examples/make_config target/arm64-sample --size 16M
 	tests/arm64/run target/debug/haul target/arm64-sample
 
-rig: ## Prepare the real Home Assistants that the tests run against (needs root; kept between runs)
-	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
+rig: ## Prepare the real Home Assistants, and the Linux with a kernel of its own, that the tests run against (needs root; kept between runs)
+	@if [ "$$(id -u)" -ne 0 ]; then echo "not root: the tests against a real Home Assistant and a kernel that mounts will be skipped"; exit; fi; \
+	tools/need debootstrap=debootstrap; tests/rig/prepare; \
+	if [ "$$(uname -m)" = x86_64 ]; then tests/kernel/prepare; else echo "this is $$(uname -m): the tests with a kernel that mounts will be skipped"; fi
 
 rigs: rig ## The same, and the system for arm64
 	@if [ "$$(id -u)" -eq 0 ] && [ "$$(uname -m)" = x86_64 ]; then tests/arm64/prepare; fi

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod drive;
 pub mod fixtures;
 pub mod home_assistant;
+pub mod linux;
 pub mod mosquitto;
 pub mod moto;
 pub mod nextcloud;

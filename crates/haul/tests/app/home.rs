@@ -12,7 +12,10 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use testkit::{
-    supervisor::{Order, Supervisor, TOKEN},
+    supervisor::{
+        Order, Supervisor, TOKEN,
+        writer::{spec, write},
+    },
     wait,
 };
 
@@ -172,33 +175,6 @@ impl Drop for App {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What a backup holds, with changes.
-pub(crate) fn spec(name: &str, changes: Value) -> Value {
-    let mut spec = json!({
-        "slug": "a1b2c3d4", "name": name, "date": "2026-11-28T04:45:00.123456+00:00", "full": true, "compressed": false,
-        "password": null, "homeassistant": true, "excludes_database": false, "folders": ["share", "ssl"], "extra": {},
-        "apps": [
-            { "slug": "core_ssh", "name": "Terminal & SSH", "version": "9.17.0" },
-            { "slug": "core_mosquitto", "name": "Mosquitto broker", "version": "6.5.1" },
-        ],
-    });
-    if let Value::Object(changes) = changes {
-        spec.as_object_mut().unwrap().extend(changes);
-    }
-    spec
-}
-
-/// Writes a backup as Supervisor does.
-pub(crate) fn write(python: &str, to: &Path, config: &Path, spec: &Value) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app/as_supervisor.py");
-    let mut command = Command::new(python);
-    command.arg(script).args([to, config]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(spec.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Puts a file into a network storage, as the machine that has mounted it.

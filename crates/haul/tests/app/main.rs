@@ -6,6 +6,7 @@ mod first_minutes;
 mod frame;
 mod home;
 mod image;
+mod linux;
 mod restores;
 
 use std::{
@@ -17,7 +18,7 @@ use home::{Home, archives, python, verdict};
 use serde_json::{Value, json};
 use testkit::{
     mosquitto::Mosquitto,
-    supervisor::{Fault, Order, Supervisor, World},
+    supervisor::{Fault, Order, Supervisor, World, writer},
     wait,
     wsgidav::{self, Wsgidav},
 };
@@ -37,8 +38,8 @@ fn each_destination_becomes_a_network_storage_and_what_home_assistant_writes_the
     wait::until("that is undone", || supervisor.change(|world| world.default_backup_mount.is_none()));
 
     // A backup of its own, encrypted: byte for byte.
-    let spec = home::spec("Automatic backup", json!({ "compressed": true, "password": "secret" }));
-    home::write(&python, &home.path("own.tar"), &home.path("config"), &spec);
+    let spec = writer::spec("Automatic backup", json!({ "compressed": true, "password": "secret" }));
+    writer::write(&python, &home.path("own.tar"), &home.path("config"), &spec);
     let said = home::put(&mount, &home.path("own.tar"), "own.tar");
     app.says("nas: Home Assistant wrote own.tar");
     assert!(fs::read(home.path("nas/own.tar")).unwrap() == fs::read(home.path("own.tar")).unwrap(), "{said}");
@@ -177,7 +178,7 @@ fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     supervisor.change(|world| world.writing = Some(Arc::new(refusing)));
     let (code, said) = home.haul(&["run", "all"]);
     assert!(code != Some(0) && said.contains("Interrupted"), "{said}");
-    home::write(&python, &home.path("late.tar"), &home.path("config"), &home::spec("Late", json!({})));
+    writer::write(&python, &home.path("late.tar"), &home.path("config"), &writer::spec("Late", json!({})));
     let late = name.lock().unwrap().take().unwrap();
     home::put(&mount, &home.path("late.tar"), &late);
     app.says(&format!("could not write {late}: it was ordered by Haul, which does not wait for it any more"));
@@ -312,7 +313,7 @@ fn what_haul_ordered_before_a_restart_is_not_kept_as_it_comes_and_what_is_protec
     let mut app = home.start(&supervisor);
     let mount = app.mount(&supervisor, "haul_nas");
     // Not encrypted yet, as every order is written.
-    home::write(&python, &home.path("own.tar"), &home.path("config"), &home::spec("Ordered", json!({})));
+    writer::write(&python, &home.path("own.tar"), &home.path("config"), &writer::spec("Ordered", json!({})));
     home::put(&mount, &home.path("own.tar"), "haul_everything_2026-11-28_04.45_00000000.tar");
     app.says("it was ordered by Haul, which does not wait for it any more");
     wait::until("nothing of it is left", || fs::read_dir(home.path("nas")).unwrap().next().is_none());

@@ -13,6 +13,7 @@ mod restore;
 mod schema;
 mod serve;
 mod world;
+pub mod writer;
 
 use std::{
     net::{SocketAddr, TcpListener},

@@ -1,5 +1,7 @@
-//! `haul share` beside a real client: Samba's smbclient.
+//! `haul share` beside real clients: Samba's smbclient, and a kernel's.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod linux;
 
 use std::{
     fs,
@@ -43,8 +45,12 @@ struct Sharing {
 
 impl Sharing {
     fn start(home: &Path, more: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", home, more)
+    }
+
+    fn listening(on: &str, home: &Path, more: &[&str]) -> Self {
         let mut args = vec!["--config", "haul.toml", "share", "--user", "ha", "--password-file", "password"];
-        args.extend_from_slice(&["--listen", "127.0.0.1:0"]);
+        args.extend_from_slice(&["--listen", on]);
         args.extend_from_slice(more);
         let mut child = haul(home, &args).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -54,6 +60,15 @@ impl Sharing {
         let mut sharing = Self { child, lines, port };
         while !sharing.line().starts_with("Only this machine can reach it") {}
         sharing
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn end(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        wait::until("it ends", || self.child.try_wait().unwrap().is_some());
     }
 
     fn line(&mut self) -> String {
@@ -266,8 +281,7 @@ fn only_the_user_comes_in_and_nothing_is_removed_where_that_is_not_allowed() {
     assert_eq!(sharing.line(), "Kept a.tar; a client asked to delete it");
     assert_eq!(names(&path.join("nas")), ["a.tar"]);
 
-    kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
-    wait::until("it ends", || sharing.child.try_wait().unwrap().is_some());
+    sharing.end(Signal::INT);
 }
 
 #[test]
@@ -293,8 +307,7 @@ fn ctrl_c_in_the_middle_of_a_backup_leaves_nothing_behind() {
     let mut pipe = fs::OpenOptions::new().write(true).open(path.join("pipe")).unwrap();
     std::io::Write::write_all(&mut pipe, &fs::read(path.join("a.tar")).unwrap()[..2 << 20]).unwrap();
     wait::until("it arrives", || !names(&path.join("nas")).is_empty());
-    kill_process(Pid::from_child(&sharing.child), Signal::INT).unwrap();
-    wait::until("it ends", || sharing.child.try_wait().unwrap().is_some());
+    sharing.end(Signal::INT);
     assert!(names(&path.join("nas")).is_empty());
     assert_eq!(sharing.line(), "Could not receive a.tar: haul share was ended");
     let _ = client.kill();
