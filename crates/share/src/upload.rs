@@ -65,11 +65,13 @@ struct Queue {
     begun: Instant,
     /// Bytes that the destination has taken.
     taken: AtomicU64,
+    /// When it took the last ones, in seconds since it began.
+    latest: AtomicU64,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { bytes: 0.into(), room: Notify::default(), begun: Instant::now(), taken: 0.into() }
+        Self { bytes: 0.into(), room: Notify::default(), begun: Instant::now(), taken: 0.into(), latest: 0.into() }
     }
 }
 
@@ -81,6 +83,7 @@ impl Queue {
     fn remove(&self, count: usize) {
         self.bytes.fetch_sub(count, Ordering::AcqRel);
         self.taken.fetch_add(count as u64, Ordering::AcqRel);
+        self.latest.store(self.begun.elapsed().as_secs(), Ordering::Release);
         self.room.notify_waiters();
     }
 
@@ -88,12 +91,14 @@ impl Queue {
     fn overflow(&self, most: usize) -> String {
         let (taken, seconds) = (self.taken.load(Ordering::Acquire), self.begun.elapsed().as_secs().max(1));
         let waits = format!("{} MiB waited in memory, and no more may", most >> 20);
-        if taken == 0 {
-            return format!("the destination is away or took nothing for {seconds} s: {waits}");
-        }
         let waiting = self.bytes.load(Ordering::Acquire) as u64;
         // At the rate so far.
-        let needed = waiting.saturating_mul(seconds) / taken;
+        let needed = waiting.saturating_mul(seconds).checked_div(taken).unwrap_or_default();
+        let silent = seconds.saturating_sub(self.latest.load(Ordering::Acquire));
+        // A slow one takes a part of some MiB, and nothing until that is sent.
+        if needed < silent {
+            return format!("the destination is away or took nothing for {silent} s: {waits}");
+        }
         let rate = match taken / seconds / 1000 {
             slow @ 0..1000 => format!("{slow} kB"),
             fast => format!("{} MB", fast / 1000),
@@ -391,7 +396,11 @@ mod tests {
             "the destination is too slow: it took 200 kB a second, 64 MiB waited in memory, and no more may; those alone \
              would take 335 s"
         );
+        queue.latest = 60.into();
+        assert!(queue.overflow(64 << 20).contains("too slow"), "a part is on its way for 40 s");
         queue.taken = 2_000_000_000.into();
+        assert!(queue.overflow(64 << 20).contains("took nothing for 40 s"), "all would have gone in 4 s");
+        queue.latest = 100.into();
         assert!(queue.overflow(1 << 20).contains("took 20 MB a second, 1 MiB waited"));
     }
 }

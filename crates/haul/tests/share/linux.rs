@@ -184,7 +184,7 @@ fn a_destination_that_stalls_is_waited_for_and_one_that_is_gone_fails_the_backup
     let said = linux.end().unwrap_err();
     assert!(said.contains("No space left on device"), "{said}");
     let said = sharing.line();
-    assert!(said.starts_with("Could not receive b.tar: ") && said.contains("8 MiB waited in memory"), "{said}");
+    assert!(said.starts_with("Could not receive b.tar: the destination is away or took nothing for "), "{said}");
     proxy.up();
     let said = linux.run("ls /mnt").unwrap();
     assert!(said.contains("a.tar") && !said.contains("b.tar"), "{said}");
