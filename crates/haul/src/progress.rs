@@ -113,6 +113,10 @@ fn behind(upload: &UploadMeter) -> String {
         return format!("{}: checking the copy", upload.label());
     }
     let limit = if upload.is_limited() { ", limited by the rate limit" } else { "" };
+    if let Some(length) = upload.again_of() {
+        let (sent, all) = (text::bytes(upload.acknowledged()), text::bytes(length));
+        return format!("{}: sending it again with its sizes, {sent} of {all}{limit}", upload.label());
+    }
     format!("{}: sending the rest, {} sent so far{limit}", upload.label(), text::bytes(upload.acknowledged()))
 }
 

@@ -239,14 +239,22 @@ fn running(id: i64, running: &RunningTask) -> Running {
         store::retry::Pause::Retry(reason) => format!("{reason}; trying again"),
         store::retry::Pause::Answer => "everything is sent; waiting for the answer".to_owned(),
     });
+    let again = progress.uploads().into_iter().find(|upload| upload.again_of().is_some() && !upload.has_ended());
     let step = progress.step();
     // Figures of what came before say nothing of it.
-    let (done, total, rate) = if step.is_some() { (0, 0, 0) } else { (done, total, rate) };
+    let (done, total, rate) = match &again {
+        _ if step.is_some() => (0, 0, 0),
+        Some(upload) => (upload.acknowledged(), upload.again_of().unwrap_or_default(), 0),
+        None => (done, total, rate),
+    };
     let named = step.clone().or(waiting).or_else(|| progress.standstill());
     let doing = named.unwrap_or_else(|| match (task, progress.phase()) {
         (_, Phase::Planning) if matches!(task, Task::Backup { .. } | Task::Migrate(_)) => "scanning".to_owned(),
         (Task::Backup { .. } | Task::Migrate(_), Phase::Measuring) => "measuring".to_owned(),
-        (Task::Backup { .. }, Phase::Finishing) => "finishing the copies".to_owned(),
+        (Task::Backup { .. }, Phase::Finishing) => match &again {
+            Some(upload) => format!("sending it again to {}, with its sizes", upload.label()),
+            None => "finishing the copies".to_owned(),
+        },
         (Task::Backup { .. }, _) => "backing up".to_owned(),
         (Task::Look { .. }, _) => "looking at what is there".to_owned(),
         (Task::Copy { .. }, _) => "sending a copy".to_owned(),

@@ -28,7 +28,7 @@ use std::{
 
 use engine::remake::Pieces;
 use smb_server::{ConfigHandle, Share, ShutdownHandle, SmbServer};
-use store::{Bridge, Context, Secret, Store, store::Placement};
+use store::{Bridge, Context, LateSizes, Secret, Store};
 
 use folder::Folder;
 use gate::Gate;
@@ -108,9 +108,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Whether archives can be streamed there: their sizes are known last, and are needed first.
+    /// Whether archives can be streamed there, although their sizes are known last.
     pub fn can_stream(store: &Arc<dyn Store>) -> bool {
-        store.abilities().placement != Placement::Sequential && !store.abilities().needs_length
+        LateSizes::at(&(Arc::clone(store) as _)) != LateSizes::Never
     }
 }
 

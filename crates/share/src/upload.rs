@@ -347,7 +347,8 @@ fn send(shared: &Shared, store: Option<Arc<dyn Store>>, name: &str, incoming: &m
     let context = Context { cancel: incoming.dropped.clone(), ..shared.context.clone() };
     let network = Network { bridge: &shared.bridge, context: &context };
     let mut outbound = Outbound::prepare(vec![target], Some(network), false).map_err(|error| plain(&error))?;
-    if let Err(error) = outbound.begin(Expected::default()) {
+    let begun = outbound.sizes_come_last().and_then(|()| outbound.begin(Expected::default()));
+    if let Err(error) = begun {
         outbound.abort();
         return Err(plain(&error));
     }

@@ -57,11 +57,21 @@ impl Uploads {
 
     /// Gives up what is not complete.
     pub(crate) async fn end(&self, why: &str) {
-        let uploads = self.lock().clone();
-        for (name, upload) in uploads.into_iter().filter(|(_, upload)| !upload.is_finishing()) {
+        let (finishing, growing): (Vec<_>, Vec<_>) =
+            self.lock().clone().into_iter().partition(|(_, upload)| upload.is_finishing());
+        for (name, upload) in growing {
             // One that nobody writes any more lacks something.
             let why = if upload.is_left() { upload.lacks().await } else { why.to_owned() };
             self.give_up(&name, &upload, &why).await;
+        }
+        // Those that are called back as well leave nothing behind, which takes them a moment.
+        if self.shared.context.is_cancelled() {
+            let ended = async {
+                for (_, upload) in finishing {
+                    let _ = upload.end().await;
+                }
+            };
+            let _ = tokio::time::timeout(PATIENCE, ended).await;
         }
     }
 

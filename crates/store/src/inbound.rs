@@ -109,6 +109,16 @@ impl RemoteFile {
         Self { bridge, policy, context, shared, ended, _ending: ending, _waking: waking }
     }
 
+    /// With a retry policy that others have as well: whatever works there, it works.
+    pub(crate) fn retrying(self, policy: &RetryPolicy) -> Self {
+        Self { policy: policy.clone(), ..self }
+    }
+
+    /// Where it is; never holds a secret.
+    pub(crate) fn destination(&self) -> String {
+        self.shared.store.label()
+    }
+
     /// `DEST/NAME`; never holds a secret.
     pub fn label(&self) -> String {
         format!("{}/{}", self.shared.store.label().trim_end_matches('/'), self.shared.name)

@@ -14,6 +14,7 @@
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `outbound` | one archive to several destinations at once: parts, holding back, checking what arrived |
 //! | `retry`, `error`, `cancellation` | trying again, and when to stop; what failed; how the user stops everything |
+//! | `twice` | what a destination gets first that needs sizes first, of an archive whose sizes are known last |
 //! | `streamed` | one long request, for destinations that take an archive in one piece |
 //! | `files`, `secret` | opening files that may be something else; passwords, keys and tokens |
 //! | `inbound` | an object read like a file, by ranges |
@@ -53,6 +54,7 @@ pub mod stdout;
 pub mod store;
 pub mod streamed;
 mod tuning;
+mod twice;
 pub mod webdav;
 
 pub use address::Address;
@@ -71,3 +73,4 @@ pub use store::{
     Sink, Store, Upload,
 };
 pub use tuning::Tuning;
+pub use twice::LateSizes;

@@ -5,7 +5,12 @@
 //! old. All destinations use these names, including local directories: one machine may reach the same folder as a mount
 //! and another over SFTP.
 
-use std::{fs, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -22,6 +27,38 @@ pub fn temporary_name() -> String {
     // The destination refuses names that collide.
     let _ = getrandom::fill(&mut random);
     format!(".{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
+}
+
+/// A name of [`temporary_name`] and those that follow it, for what consists of several: none of them is the same.
+pub fn numbered(name: &str, number: u32) -> String {
+    let fresh = || Some(name.strip_suffix(SUFFIX)?.rsplit_once('-')?);
+    let counted = fresh().and_then(|(before, random)| Some((before, u32::from_str_radix(random, 16).ok()?)));
+    match counted {
+        Some((before, random)) => format!("{before}-{:08x}{SUFFIX}", random.wrapping_add(number)),
+        None => name.to_owned(),
+    }
+}
+
+/// Whether it is a name of this process.
+pub fn is_own(name: &str) -> bool {
+    tag_of(name).and_then(|tag| tag.rsplit_once('-')).is_some_and(|(tag, _)| tag == own_tag())
+}
+
+/// Names of this process under which something may still lie.
+static GIVEN_UP: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+
+fn given_up() -> MutexGuard<'static, Option<HashSet<String>>> {
+    GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nobody works on it any more, although this process lives: whoever finds it removes it.
+pub fn give_up(name: &str) {
+    given_up().get_or_insert_default().insert(name.trim_start_matches('.').to_owned());
+}
+
+/// What was given up is removed.
+pub fn is_gone(name: &str) {
+    given_up().get_or_insert_default().remove(name.trim_start_matches('.'));
 }
 
 /// A fresh name for something unfinished that another process may continue ([`crate::Expected::resumable`]): it counts
@@ -69,7 +106,9 @@ pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
     if host != self::host() {
         return age.is_some_and(|age| age > STALE);
     }
-    boot != self::boot() || start_of(process).as_deref() != Some(started)
+    boot != self::boot()
+        || start_of(process).as_deref() != Some(started)
+        || given_up().as_ref().is_some_and(|names| names.contains(name.trim_start_matches('.')))
 }
 
 fn own_tag() -> String {
@@ -121,6 +160,20 @@ mod tests {
         let name = temporary_name();
         assert!(is_temporary(&name), "{name}");
         assert!(!is_abandoned(&name, Some(2 * STALE)));
+    }
+
+    #[test]
+    fn those_that_follow_a_name_are_names_of_this_process_and_one_that_is_given_up_is_abandoned() {
+        let names: Vec<String> = (0..3).map(|number| numbered(".haul-1-2-3-4-fffffffe.part", number)).collect();
+        assert_eq!(names, ["fffffffe", "ffffffff", "00000000"].map(|random| format!(".haul-1-2-3-4-{random}.part")));
+        assert!(!is_own(&names[0]));
+        let (first, next) = (temporary_name(), |name: &str| numbered(name, 1));
+        let (next, without) = (next(&first), next(first.trim_start_matches('.')));
+        assert!(is_own(&next) && is_temporary(&without) && !is_abandoned(&next, None));
+        give_up(&next);
+        assert!(is_abandoned(&next, None) && is_abandoned(&without, None) && !is_abandoned(&first, None));
+        is_gone(&without);
+        assert!(!is_abandoned(&next, None));
     }
 
     #[test]

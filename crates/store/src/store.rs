@@ -198,6 +198,13 @@ pub trait Store: Sink {
         Vec::new()
     }
 
+    /// A name for what is sent first of an archive that is sent twice: until it is deleted, this process may create, read
+    /// and delete objects of this name and of those that follow it (`owner::numbered`), and no list shows them. Where
+    /// [`Abilities::needs_length`] is not set, one may also be created without its length. `None`: there is no such thing.
+    fn draft_name(&self) -> Option<String> {
+        None
+    }
+
     /// Whether what is there can't be deleted from here.
     fn append_only(&self) -> bool {
         false

@@ -118,11 +118,7 @@ pub fn remake(
 ) -> Result<Remade, BackupError> {
     let of = |destination: &Destination| (destination.target(&options.file_name), destination.is_read_back());
     let mut outbound = Outbound::prepare_each(options.destinations.iter().map(of).collect(), network.copied())?;
-    if outbound.needs_sizes() || outbound.needs_length() {
-        let _ = outbound.abort();
-        let reason = "a destination needs every size in advance, and those of this backup are known last";
-        return Err(BackupError::Pipeline(reason.to_owned()));
-    }
+    outbound.sizes_come_last()?;
     let version = options
         .ha_version
         .as_ref()
@@ -135,6 +131,8 @@ pub fn remake(
         compression: options.level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
         keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
     };
+    // From here on, a destination that is not ready makes everything wait; the progress display needs the reason.
+    progress.watch(outbound.writers(), outbound.meters());
     outbound.begin(Expected::default())?;
     progress.enter(Phase::Running);
     progress.set_threads(threads.get());

@@ -62,12 +62,7 @@ pub(super) fn write(
     let target = options.destination.target(&plan.file_name());
     let mut outbound =
         Outbound::prepare(vec![target], network.copied(), options.read_back || options.destination.is_read_back())?;
-    if outbound.needs_sizes() || outbound.needs_length() {
-        let reason =
-            "this destination needs every size in advance: write the archive to a file, and send that with `haul push`";
-        let _ = outbound.abort();
-        return Err(BackupError::Pipeline(reason.to_owned()).into());
-    }
+    outbound.sizes_come_last().map_err(BackupError::from)?;
     outbound.begin(expected_of(plan.bytes(), 0, plan.level.is_some()))?;
     let mut output = Output::new(outbound, Arc::clone(progress));
     let mut notes = plan.notes.clone();

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 use store::{
-    Checked, Context, Expected, Placement, Sink, StoreError,
+    Checked, Context, Expected, LateSizes, Sink, StoreError,
     outbound::{Outcome, Target},
 };
 
@@ -44,15 +44,12 @@ impl fmt::Debug for Destination {
 }
 
 impl Destination {
-    /// Whether an archive can be corrected there, as far as its headers need it, after they were written.
-    pub fn takes_late_sizes(&self) -> bool {
+    /// How it takes an archive whose sizes are known last.
+    pub fn late_sizes(&self) -> LateSizes {
         match self {
-            Self::Path(_) => true,
-            Self::ReadBack(inner) => inner.takes_late_sizes(),
-            Self::Remote { sink, .. } => {
-                let abilities = sink.abilities();
-                abilities.placement != Placement::Sequential && !abilities.needs_length
-            }
+            Self::Path(_) => LateSizes::AtOnce,
+            Self::ReadBack(inner) => inner.late_sizes(),
+            Self::Remote { sink, .. } => LateSizes::at(sink),
         }
     }
 

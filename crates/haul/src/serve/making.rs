@@ -18,7 +18,7 @@ use keeper::{
     status::{Ending, Failure as Reason},
     task::{Arrived, Found, Outcome},
 };
-use store::Checked;
+use store::{Checked, LateSizes};
 
 use super::doing::{CONTACT, Doing};
 use crate::{
@@ -162,10 +162,17 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
             .hint("remove `everything = true` from it in haul.toml, or run Haul as an app")
     })?;
     let Way { password, mut goals, mut rest } = Way::find(doing, job, to)?;
-    // Sizes are known last: a destination that needs them first gets a copy afterwards.
-    let mut later = Vec::new();
+    // Sizes are known last. A destination that needs them first gets a copy afterwards; alone, it gets it twice.
+    let takes = |how: LateSizes| goals.destinations.iter().position(|destination| destination.late_sizes() == how);
+    let twice = match takes(LateSizes::AtOnce) {
+        Some(_) => None,
+        None => takes(LateSizes::Twice),
+    };
+    let (mut later, mut to_twice) = (Vec::new(), None);
     for at in (0..goals.destinations.len()).rev() {
-        if !goals.destinations[at].takes_late_sizes() {
+        if twice == Some(at) {
+            to_twice = Some(rest[at].0.clone());
+        } else if goals.destinations[at].late_sizes() != LateSizes::AtOnce {
             goals.destinations.remove(at);
             later.push(rest.remove(at).0);
         }
@@ -174,7 +181,7 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
     if candidates.is_empty() {
         let why = "no location of this automatic backup takes an archive whose sizes are known last";
         return Err(Failure::new(FAILED, why)
-            .hint("add one: a directory, SFTP, S3 or another machine with Haul; the others get copies of it"));
+            .hint("add another one, such as a directory; the locations that there are get copies of it"));
     }
     let folder = reached.await_one(&candidates, doing.cancel());
     if doing.cancel().is_cancelled() {
@@ -197,6 +204,9 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
         details: remade.judgement.missing.first().cloned(),
     };
     let mut outcome = outcome(made, &unreachable, copies, engine::instance_id(&job.source));
+    if let Some(name) = to_twice {
+        outcome.message = format!("{}; sent to {name} twice, because its sizes were known last", outcome.message);
+    }
     if !later.is_empty() {
         // That is how it is meant to be: no trouble with them.
         outcome.message = format!("{}; {} gets a copy of it next", outcome.message, later.join(" and "));

@@ -11,7 +11,12 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use store::{
+    Secret,
+    gdrive::auth::{Client, Grant, TokenFile},
+};
 use testkit::{
+    drive::{CLIENT_ID, CLIENT_SECRET, Drive},
     supervisor::{
         Order, Supervisor, TOKEN,
         writer::{spec, write},
@@ -68,12 +73,32 @@ impl Home {
     }
 
     pub(crate) fn start(&self, supervisor: &Supervisor) -> App {
+        self.start_with(supervisor, &[])
+    }
+
+    /// Somebody has signed in to it.
+    pub(crate) fn signs_in(&self, drive: &Drive) {
+        let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
+        let grant = Grant { client, refresh_token: Secret::new(drive.sign_in()), signed_in: None };
+        TokenFile::new(&self.path("state/gdrive-token.json")).save(&grant).unwrap();
+    }
+
+    pub(crate) fn start_with(&self, supervisor: &Supervisor, variables: &[(&str, String)]) -> App {
         let url = supervisor.url();
         let mut args = vec!["app", "--supervisor", &url, "--ingress", "127.0.0.1:0", "--from", "127.0.0.1"];
         args.extend_from_slice(&["--share", "127.0.0.1:0", "--host", "127.0.0.1"]);
         let mut command = self.command(&args);
-        App::started(command.env("SUPERVISOR_TOKEN", TOKEN))
+        App::started(command.env("SUPERVISOR_TOKEN", TOKEN).envs(variables.iter().map(|(name, value)| (name, value))))
     }
+}
+
+/// Where this Drive is.
+pub(crate) fn drive_variables(drive: &Drive) -> Vec<(&'static str, String)> {
+    vec![
+        ("HAUL_GDRIVE_API_URL", Drive::api_url(drive.address())),
+        ("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(drive.address())),
+        ("HAUL_GDRIVE_OAUTH_URL", Drive::oauth_url(drive.address())),
+    ]
 }
 
 /// The app, as long as it runs.

@@ -17,6 +17,7 @@ use std::{
 use home::{Home, archives, python, verdict};
 use serde_json::{Value, json};
 use testkit::{
+    drive::Drive,
     mosquitto::Mosquitto,
     supervisor::{Fault, Order, Supervisor, World, writer},
     wait,
@@ -270,7 +271,7 @@ fn an_order_whose_answer_is_lost_is_followed_to_its_end() {
 }
 
 #[test]
-fn a_destination_that_needs_sizes_first_gets_a_copy_and_is_in_no_trouble() {
+fn a_destination_that_needs_sizes_first_gets_a_copy_if_another_one_takes_it_at_once() {
     let (Some(python), Some(server)) = (python(), Wsgidav::start()) else { return };
     let supervisor = Supervisor::start(World::default());
     let home = Home::new(&format!(
@@ -288,9 +289,40 @@ fn a_destination_that_needs_sizes_first_gets_a_copy_and_is_in_no_trouble() {
     app.says("dav: a copy of");
     let name = archives(&home.path("nas")).remove(0);
     wait::until("the copy is there", || server.files().join("backups").join(&name).exists());
-    assert!(supervisor.change(|world| world.mount("haul_dav").is_none()), "it is no location");
     let status = home.json(&["status", "--json"]);
     assert!(status["problems"].as_array().unwrap().iter().all(|problem| problem["destination"] != "dav"), "{status}");
+}
+
+#[test]
+fn google_drive_alone_gets_everything_and_what_home_assistant_writes_although_it_needs_sizes_first() {
+    let Some(python) = python() else { return };
+    let (supervisor, drive) = (Supervisor::start(World::default()), Drive::start());
+    let home = Home::new(&format!(
+        "[destinations.drive]\nurl = \"gdrive://Backups\"\n{}password_file = \"key\"\n",
+        JOB.replace("[\"nas\"]", "[\"drive\"]")
+    ));
+    fs::write(home.path("key"), "correct horse battery staple").unwrap();
+    home.signs_in(&drive);
+    home::writes(&supervisor, &python, &home, |_| {});
+    let mut app = home.start_with(&supervisor, &home::drive_variables(&drive));
+    let mount = app.mount(&supervisor, "haul_drive");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert!(code == Some(0) && said.contains("sent to drive twice"), "{code:?} {said}");
+    let files = || drive.files().into_iter().filter(|file| !file.is_folder).collect::<Vec<_>>();
+    assert_eq!(files().len(), 1, "the first copy is removed");
+    let one = home.path("one.tar");
+    fs::write(&one, drive.content(&files()[0].id).unwrap()).unwrap();
+    assert_eq!(verdict(&home, &one), "whole");
+    assert!(supervisor.told().contains(&"POST /backups/reload".to_owned()), "Supervisor reads it as it is now");
+
+    // Home Assistant's own, byte for byte.
+    let spec = writer::spec("Automatic backup", json!({ "compressed": true, "password": "secret" }));
+    writer::write(&python, &home.path("own.tar"), &home.path("config"), &spec);
+    let said = home::put(&mount, &home.path("own.tar"), "own.tar");
+    app.says("drive: Home Assistant wrote own.tar");
+    let own = files().into_iter().find(|file| file.name == "own.tar").unwrap_or_else(|| panic!("{said}"));
+    assert!(drive.content(&own.id).unwrap() == fs::read(home.path("own.tar")).unwrap(), "{said}");
+    assert_eq!((files().len(), drive.open_sessions()), (2, 0));
 }
 
 #[test]

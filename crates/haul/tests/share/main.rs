@@ -11,7 +11,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{moto::Moto, noise::noise, proxy::Proxy, wait};
+use testkit::{
+    moto::Moto,
+    noise::noise,
+    proxy::{Proxy, Rule},
+    wait,
+    wsgidav::{self, Wsgidav},
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -387,6 +393,36 @@ fn a_bucket_is_a_folder_as_well() {
     sharing.does(path, "put cut.tar; del cut.tar");
     assert!(sharing.line().starts_with("Could not receive cut.tar: "));
     wait::until("no upload is left", || moto.unfinished("bucket").unwrap() == 0);
+}
+
+#[test]
+fn a_server_that_takes_whole_files_only_is_a_folder_as_well_and_a_kill_leaves_nothing_for_long() {
+    let Some(server) = Wsgidav::start() else { return };
+    let line = Proxy::http(server.authority().parse().unwrap()).unwrap();
+    let home = home(&format!(
+        "[destinations.nas]\nurl = \"webdav://{}@{}/backups\"\npassword_file = \"dav\"\nallow_http = true\n\
+         part_size = \"1MiB\"\n",
+        wsgidav::USER,
+        line.address()
+    ));
+    let path = home.path();
+    fs::write(path.join("dav"), wsgidav::PASSWORD).unwrap();
+    let there = || names(&server.files().join("backups"));
+    let sharing = Sharing::start(path, &["nas"]);
+    // Killed while it is sent again.
+    line.rule(Rule::when(|head| head.method == "GET" && head.header("range").is_some()).always().ignore());
+    let mut client = sharing.client("nas", PASSWORD, "put a.tar").current_dir(path).spawn().unwrap();
+    wait::until("it is read back", || line.breaks() > 0);
+    drop(sharing);
+    client.wait().unwrap();
+    assert!(there().len() > 2 && there().iter().all(|name| name.starts_with(".haul-")), "{:?}", there());
+    line.calm();
+
+    let mut sharing = Sharing::start(path, &["nas"]);
+    let said = sharing.does(path, "put a.tar; get a.tar back.tar; ls");
+    assert!(sharing.line().starts_with("Received a.tar ("), "{said}");
+    assert!(fs::read(path.join("back.tar")).unwrap() == fs::read(path.join("a.tar")).unwrap(), "{said}");
+    assert_eq!(there(), ["a.tar"]);
 }
 
 #[test]

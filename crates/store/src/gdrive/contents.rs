@@ -61,6 +61,11 @@ impl Contents {
         state.seen.remove(name);
     }
 
+    /// Takes note of what a list shows: who reads it next need not ask for its id.
+    pub(super) fn listed(&self, file: &File) {
+        self.state().seen.insert(file.name.clone(), file.id.clone());
+    }
+
     /// The id under which a name was read the last time.
     pub(super) fn id_of(&self, name: &str) -> Option<String> {
         let state = self.state();

@@ -122,7 +122,8 @@ impl Drive {
     }
 
     fn checked(&self, operation: Operation, name: &str) -> Result<(), StoreError> {
-        if name.is_empty() || name.contains('/') || name == "." || name == ".." || owner::is_temporary(name) {
+        let is_others = owner::is_temporary(name) && !owner::is_own(name);
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." || is_others {
             return Err(self.api().refuse(operation, Kind::Invalid, format!("{name:?} is not a valid archive name")));
         }
         Ok(())
@@ -188,6 +189,7 @@ impl Store for Drive {
             // Drive allows a name twice; the oldest is the one that reading gives.
             if !owner::is_temporary(&file.name) && names.insert(file.name.clone()) {
                 let size = self.contents.size_of(Operation::List, &file).await?;
+                self.contents.listed(&file);
                 entries.push(Entry { size, modified: file.modified(), name: file.name, link: false });
             }
         }
@@ -227,6 +229,10 @@ impl Store for Drive {
         let is_shared =
             self.contents.folder.find(self.api(), operation).await?.first().is_some_and(|found| found.is_shared);
         if is_shared { Ok(None) } else { Ok(self.api().about(operation).await?.free()) }
+    }
+
+    fn draft_name(&self) -> Option<String> {
+        Some(owner::temporary_name())
     }
 
     async fn remove_abandoned(&self) -> Result<u32, StoreError> {

@@ -124,7 +124,7 @@ async fn exactly(store: &dyn Store, name: &str, range: Range<u64>) -> Result<Byt
 
 impl Fingerprint {
     /// Where the first mebibyte begins in which these bytes, from `at` on, are others.
-    fn difference(&self, at: u64, bytes: &[u8]) -> Option<u64> {
+    pub(super) fn difference(&self, at: u64, bytes: &[u8]) -> Option<u64> {
         let first = (at / GRAIN) as usize;
         let differs = |(n, grain): (usize, &[u8])| {
             let found: [u8; 32] = Sha256::digest(grain).into();

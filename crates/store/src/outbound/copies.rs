@@ -24,9 +24,11 @@ use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
+    inbound::RemoteFile,
     local::{Local, PendingFile, parent},
     retry::RetryPolicy,
     store::{Checked, Expected, Sink, Store, Upload},
+    twice::{Draft, ROOM},
 };
 
 /// Bytes per segment: the grain of memory, and of the digests for reading back.
@@ -54,6 +56,8 @@ pub(super) struct RemoteCopy {
     pub(super) meter: Arc<UploadMeter>,
     pub(super) policy: RetryPolicy,
     pub(super) state: State,
+    // What is sent first, if the archive is sent twice.
+    pub(super) draft: Option<Draft>,
 }
 
 pub(super) enum State {
@@ -111,7 +115,7 @@ impl RemoteCopy {
     /// Begins the upload. Unless `patient`, a destination that does not answer soon waits for the finished local copy.
     pub(super) fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
         let (sink, name, policy, context) =
-            (Arc::clone(&self.sink), self.name.clone(), self.policy.clone(), self.context.clone());
+            (self.taking(), self.name.clone(), self.policy.clone(), self.context.clone());
         let mut creating: Creating =
             bridge.spawn(async move { begin::create(&sink, &name, expected, &policy, &context).await });
         let created = bridge.wait(async {
@@ -128,6 +132,11 @@ impl RemoteCopy {
             }
             None => self.state = State::Beginning { creating, expected },
         }
+    }
+
+    /// What takes the bytes now.
+    fn taking(&self) -> Arc<dyn Sink> {
+        self.draft.clone().map_or_else(|| Arc::clone(&self.sink), |draft| Arc::new(draft))
     }
 
     /// How long a destination may take before it is put off.
@@ -151,13 +160,14 @@ impl RemoteCopy {
                 return;
             }
         };
-        let abilities = self.sink.abilities();
+        let (sink, read_back) = (self.taking(), self.read_back && self.draft.is_none());
+        let abilities = sink.abilities();
         let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
         let budget =
             Arc::new(Semaphore::new(budget_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
         let task = RemoteUpload {
-            sink: Arc::clone(&self.sink),
+            sink,
             name: self.name.clone(),
             upload,
             plan,
@@ -166,7 +176,7 @@ impl RemoteCopy {
             context: self.context.clone(),
             meter: Arc::clone(&self.meter),
             budget: Arc::clone(&budget),
-            read_back: self.read_back,
+            read_back,
             resuming: None,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -202,21 +212,49 @@ impl RemoteCopy {
     }
 
     pub(super) fn finish(
-        self,
+        mut self,
         copy: Option<&Path>,
         fingerprint: Option<&Arc<Fingerprint>>,
         bridge: &Bridge,
     ) -> Outcome {
         let meter = Arc::clone(&self.meter);
         let (label, name) = (self.sink.label(), self.name.clone());
-        let result = self.arrive(copy, fingerprint, bridge);
+        let result = if self.draft.is_some() {
+            self.arrive_twice(fingerprint, bridge)
+        } else {
+            self.arrive(copy.map(Original::File), fingerprint, bridge)
+        };
         Outcome { label, name, path: None, result, retries: meter.retries() }
     }
 
-    /// Beside a local copy, an upload that the other side lost starts over from that.
-    pub(super) fn arrive(
-        mut self,
-        copy: Option<&Path>,
+    /// Ends the draft, and sends the archive from that.
+    fn arrive_twice(&mut self, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
+        let state = std::mem::replace(&mut self.state, State::Deferred);
+        let first = self.end(state, None, fingerprint, bridge);
+        let Some(draft) = self.draft.take() else { return first };
+        let mut result = first.and_then(|first| {
+            self.meter.again(first.length);
+            let store: Arc<dyn Store> = Arc::new(draft.clone());
+            let file = RemoteFile::of(bridge, &self.context, store, draft.as_entry()).retrying(&self.policy);
+            self.arrive(Some(Original::Draft(&file)), fingerprint, bridge)
+        });
+        self.meter.end();
+        let is_removed = bridge.wait(draft.remove(&endings::brief(&self.context)));
+        match &mut result {
+            Ok(arrived) if !is_removed => arrived.notes.push(format!(
+                "what {} got first could not be removed; that is tried again before the next archive is sent there",
+                self.sink.label()
+            )),
+            Err(error) if error.is_full() => return result.map_err(|error| error.advise(ROOM)),
+            _ => {}
+        }
+        result
+    }
+
+    /// Beside another copy, an upload that the other side lost starts over from that.
+    fn arrive(
+        &mut self,
+        copy: Option<Original<'_>>,
         fingerprint: Option<&Arc<Fingerprint>>,
         bridge: &Bridge,
     ) -> Result<Arrived, StoreError> {
@@ -233,18 +271,16 @@ impl RemoteCopy {
         }
     }
 
-    pub(super) fn end(
+    fn end(
         &mut self,
         mut state: State,
-        copy: Option<&Path>,
+        copy: Option<Original<'_>>,
         fingerprint: Option<&Arc<Fingerprint>>,
         bridge: &Bridge,
     ) -> Result<Arrived, StoreError> {
         let no_copy = |label: String| {
             StoreError::remote(label, Operation::Write, Kind::Lost, "the rest depends on the local copy, which failed")
         };
-        let unreadable =
-            |path: &Path, source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut from = None;
         if let State::Beginning { creating, expected } = state {
             state = State::Deferred;
@@ -256,8 +292,8 @@ impl RemoteCopy {
                 from = Some(0);
             }
         }
-        if let (State::Deferred, Some(path)) = (&state, copy) {
-            let length = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
+        if let (State::Deferred, Some(original)) = (&state, copy) {
+            let length = original.version()?.length;
             self.start(Expected::exactly(length), ALONE, true, bridge);
             state = std::mem::replace(&mut self.state, State::Deferred);
             from = Some(0);
@@ -265,16 +301,16 @@ impl RemoteCopy {
         match state {
             State::Live { sender, budget, task, detached_at } => {
                 if let Some(offset) = detached_at.or(from) {
-                    let Some(path) = copy else {
+                    let Some(original) = copy else {
                         drop(sender);
                         let _ = bridge.wait(task);
                         return Err(no_copy(self.sink.label()));
                     };
                     // A destination that has failed meanwhile closes its budget, which ends the reading; its task knows
                     // why.
-                    let original = Original::File(path);
                     let sent = original.version().and_then(|version| {
-                        feed(original, version.length, offset, &sender, &budget, &self.policy, bridge)
+                        let expected = fingerprint.filter(|_| original.is_draft()).map(|fingerprint| &**fingerprint);
+                        feed(original, version.length, offset, expected, &sender, &budget, &self.policy, bridge)
                     });
                     match sent {
                         Ok(()) => drop(sender.send(Message::Completed(fingerprint.cloned()))),
@@ -304,11 +340,13 @@ pub(super) fn wait_for_budget(
     bridge.wait(policy.unless_cancelled(Arc::clone(budget).acquire_owned())).map(Result::ok)
 }
 
-/// Sends an archive of `length` bytes from `offset` on, while the destination wants it.
+/// Sends an archive of `length` bytes from `offset` on, while the destination wants it. `expected`: what it has to be.
+#[expect(clippy::too_many_arguments, reason = "each is something else")]
 pub(super) fn feed(
     original: Original<'_>,
     length: u64,
     offset: u64,
+    expected: Option<&Fingerprint>,
     sender: &mpsc::UnboundedSender<Message>,
     budget: &Arc<Semaphore>,
     policy: &RetryPolicy,
@@ -320,6 +358,11 @@ pub(super) fn feed(
         let Some(permit) = wait_for_budget(budget, policy, bridge)? else { return Ok(()) };
         let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
         opened.read_exact_at(&mut segment, at)?;
+        if expected.is_some_and(|expected| expected.difference(at, &segment).is_some()) {
+            let reason = format!("what was sent first differs when it is read back, after byte {at}");
+            return Err(StoreError::remote(original.label(), Operation::Check, Kind::Mismatch, reason)
+                .advise("check the network and the server's disk"));
+        }
         at += segment.len() as u64;
         if sender.send(Message::Bytes(segment.into(), permit)).is_err() {
             return Ok(());

@@ -45,6 +45,7 @@ use crate::{
     local::{PendingFile, WriteMeter},
     retry::RetryPolicy,
     store::{Expected, Placement, Sink},
+    twice::{Draft, LateSizes},
 };
 
 /// One destination of an archive.
@@ -116,7 +117,7 @@ impl Outbound {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    remotes.push(RemoteCopy { sink, name, context, read_back, meter, policy, state });
+                    remotes.push(RemoteCopy { sink, name, context, read_back, meter, policy, state, draft: None });
                 }
             }
         }
@@ -182,6 +183,44 @@ impl Outbound {
             {
                 copy.failure = Some(StoreError::Io { operation: Operation::Create, path: copy.path.clone(), source });
                 copy.file = None;
+            }
+        }
+        self.fail_if_none_is_left()
+    }
+
+    /// To be called before [`Self::begin`] if sizes in the archive are known last, and nobody measures them. A
+    /// destination that needs them first is sent the archive twice then, or has failed if that can't be; so has a local
+    /// file that can't be corrected. Fails when no copy is left.
+    pub fn sizes_come_last(&mut self) -> Result<(), StoreError> {
+        let never = |label| {
+            let reason = "it needs the sizes in an archive before its first byte, and those of this one are known last";
+            StoreError::remote(label, Operation::Create, Kind::Invalid, reason)
+        };
+        for copy in &mut self.files {
+            if copy.file.take_if(|file| !file.is_rewritable()).is_some() {
+                let advice = "choose another directory, or mount this one so that files can be corrected";
+                copy.failure = Some(never(directory(&copy.path)).advise(advice));
+            }
+        }
+        let has_file = self.has_file();
+        for copy in &mut self.remotes {
+            match copy.state {
+                State::Prepared => {}
+                // From which file?
+                State::Deferred if !has_file => copy.state = State::Prepared,
+                _ => continue,
+            }
+            match LateSizes::at(&copy.sink) {
+                LateSizes::AtOnce => {}
+                LateSizes::Twice => {
+                    copy.draft = Draft::at(&copy.sink);
+                    // What is read back must be what was sent.
+                    self.fingerprint.get_or_insert_default();
+                }
+                LateSizes::Never => {
+                    let advice = "choose another destination, or copy the finished archive there with `haul push`";
+                    copy.state = State::Failed(never(copy.sink.label()).advise(advice));
+                }
             }
         }
         self.fail_if_none_is_left()

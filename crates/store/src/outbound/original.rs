@@ -25,6 +25,8 @@ pub enum Original<'a> {
     File(&'a Path),
     /// At another destination.
     Remote(&'a RemoteFile),
+    /// At the destination itself, sent first.
+    Draft(&'a RemoteFile),
 }
 
 /// Its length, and when it was last changed: seconds and nanoseconds.
@@ -46,6 +48,7 @@ impl<'a> Original<'a> {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Remote(file) => file.label(),
+            Self::Draft(file) => file.destination(),
         }
     }
 
@@ -53,8 +56,12 @@ impl<'a> Original<'a> {
     pub(super) fn identity(&self) -> String {
         match self {
             Self::File(path) => path.canonicalize().unwrap_or_else(|_| (*path).to_owned()).display().to_string(),
-            Self::Remote(file) => file.label(),
+            Self::Remote(file) | Self::Draft(file) => file.label(),
         }
+    }
+
+    pub(super) fn is_draft(&self) -> bool {
+        matches!(self, Self::Draft(_))
     }
 
     pub(super) fn version(&self) -> Result<Version, StoreError> {
@@ -63,7 +70,7 @@ impl<'a> Original<'a> {
                 let metadata = path.metadata().map_err(unreadable(path))?;
                 Ok(Version { length: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
             }
-            Self::Remote(file) => {
+            Self::Remote(file) | Self::Draft(file) => {
                 let since = file.modified().and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
                 let modified = since.map_or((0, 0), |since| (since.as_secs() as i64, i64::from(since.subsec_nanos())));
                 Ok(Version { length: file.len(), modified })
@@ -75,14 +82,14 @@ impl<'a> Original<'a> {
     pub(super) fn is_still(&self, version: Version) -> bool {
         match self {
             Self::File(_) => self.version().is_ok_and(|now| now == version),
-            Self::Remote(file) => file.unchanged().is_ok(),
+            Self::Remote(file) | Self::Draft(file) => file.unchanged().is_ok(),
         }
     }
 
     pub(super) fn open(self) -> Result<Opened<'a>, StoreError> {
         Ok(match self {
             Self::File(path) => Opened::File(files::open(path).map_err(unreadable(path))?, path),
-            Self::Remote(file) => Opened::Remote(file),
+            Self::Remote(file) | Self::Draft(file) => Opened::Remote(file),
         })
     }
 

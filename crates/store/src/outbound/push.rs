@@ -157,7 +157,7 @@ fn attempt(
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(task.run(receiver));
-    let read = feed(options.archive, length, 0, &sender, &budget, &policy, bridge);
+    let read = feed(options.archive, length, 0, None, &sender, &budget, &policy, bridge);
     // A failure must not leave before the sending task has ended.
     let (read, fingerprint) =
         match read.and_then(|()| options.read_back.then(|| options.archive.fingerprint(context)).transpose()) {

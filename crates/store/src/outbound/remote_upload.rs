@@ -59,6 +59,8 @@ pub struct UploadMeter {
     // Set once everything was handed over and only the other side's work is awaited.
     finishing: AtomicBool,
     ended: AtomicBool,
+    // Bytes of an archive that is sent for the second time.
+    again: AtomicU64,
     policy: Mutex<Option<RetryPolicy>>,
 }
 
@@ -70,6 +72,7 @@ impl UploadMeter {
             acknowledged: AtomicU64::new(0),
             finishing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            again: AtomicU64::new(0),
             policy: Mutex::default(),
         }
     }
@@ -92,6 +95,11 @@ impl UploadMeter {
     /// Whether this copy has ended, well or not.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to be sent in all, of an archive that is sent for the second time.
+    pub fn again_of(&self) -> Option<u64> {
+        Some(self.again.load(Ordering::Relaxed)).filter(|length| *length > 0)
     }
 
     /// What it waits for, if it waits.
@@ -130,6 +138,12 @@ impl UploadMeter {
         self.acknowledged.store(0, Ordering::Relaxed);
         self.finishing.store(false, Ordering::Relaxed);
         self.ended.store(false, Ordering::Relaxed);
+    }
+
+    /// It is sent once more, with its sizes.
+    pub(super) fn again(&self, length: u64) {
+        self.restart();
+        self.again.store(length, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self) {

@@ -223,6 +223,10 @@ impl Store for WebDav {
         self.client.space().await
     }
 
+    fn draft_name(&self) -> Option<String> {
+        Some(self.client.shown(owner::temporary_name()))
+    }
+
     async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         self.client.clear().await;
         let mut removed = 0;

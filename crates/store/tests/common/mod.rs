@@ -48,6 +48,8 @@ pub struct World {
 pub struct Memory {
     pub world: Arc<Mutex<World>>,
     pub abilities: Abilities,
+    /// Keeps what is sent first of an archive that is sent twice.
+    pub drafts: bool,
 }
 
 pub fn parts() -> Placement {
@@ -66,7 +68,7 @@ impl Memory {
             md5: placement == Placement::Sequential,
             resumable: true,
         };
-        Self { world: Arc::default(), abilities }
+        Self { world: Arc::default(), abilities, drafts: false }
     }
 
     /// From now on no part is ever taken. Hears of the first one that comes.
@@ -155,6 +157,9 @@ impl Store for Memory {
     }
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
+    }
+    fn draft_name(&self) -> Option<String> {
+        self.drafts.then(store::owner::temporary_name)
     }
     async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         Ok(0)

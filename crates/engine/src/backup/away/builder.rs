@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 use store::{
-    Bridge, Cancellation, Checked, Context, Expected, Kind, Operation, StoreError,
+    Bridge, Cancellation, Checked, Context, Expected, Kind, LateSizes, Operation, StoreError,
     machine::{self, Made, Making, Task},
     outbound::{Network, Outbound},
 };
@@ -65,7 +65,7 @@ impl ArchiveBuilder {
     /// For a destination that users know as `label`. `None` if the destination must know an archive's length in
     /// advance: then only the machine with the data can make the archive.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
-        let is_fit = destination.takes_late_sizes();
+        let is_fit = destination.late_sizes() == LateSizes::AtOnce;
         is_fit.then(|| {
             let (working, ended) = channel();
             let jobs = Mutex::new(Jobs { working: Some(working), jobs: Vec::new() });
