@@ -8,10 +8,12 @@
 use std::{
     collections::HashSet,
     fs,
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use peer::disk::replace_private;
 use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "haul-";
@@ -31,7 +33,7 @@ pub fn temporary_name() -> String {
 
 /// A name of [`temporary_name`] and those that follow it, for what consists of several: none of them is the same.
 pub fn numbered(name: &str, number: u32) -> String {
-    let fresh = || Some(name.strip_suffix(SUFFIX)?.rsplit_once('-')?);
+    let fresh = || name.strip_suffix(SUFFIX)?.rsplit_once('-');
     let counted = fresh().and_then(|(before, random)| Some((before, u32::from_str_radix(random, 16).ok()?)));
     match counted {
         Some((before, random)) => format!("{before}-{:08x}{SUFFIX}", random.wrapping_add(number)),
@@ -42,6 +44,29 @@ pub fn numbered(name: &str, number: u32) -> String {
 /// Whether it is a name of this process.
 pub fn is_own(name: &str) -> bool {
     tag_of(name).and_then(|tag| tag.rsplit_once('-')).is_some_and(|(tag, _)| tag == own_tag())
+}
+
+/// What older ones left is old enough to be recognized by that.
+const MOST_OWNERS: usize = 100;
+/// Processes that had the state directory of this one before it: they are dead.
+static EARLIER: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+
+/// Called by whoever has just locked a state directory. `file` in it names the processes that had it, one after the
+/// other: what they left unfinished is abandoned, also where nothing else shows that they are dead, as in a container
+/// that was started anew.
+pub fn succeed(file: &Path) {
+    let own = own_tag();
+    let known = fs::read_to_string(file).unwrap_or_default();
+    let mut owners: Vec<&str> = known.lines().filter(|owner| *owner != own).collect();
+    owners.drain(..owners.len().saturating_sub(MOST_OWNERS - 1));
+    EARLIER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert_default()
+        .extend(owners.iter().map(|owner| (*owner).to_owned()));
+    owners.push(&own);
+    // If it can't be written, what is left goes later.
+    let _ = replace_private(file, (owners.join("\n") + "\n").as_bytes());
 }
 
 /// Names of this process under which something may still lie.
@@ -103,6 +128,10 @@ pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
     let Some(tag) = tag_of(name) else { return false };
     let fields: Vec<&str> = tag.split('-').collect();
     let [host, boot, process, started, _] = fields[..] else { return age.is_some_and(|age| age > STALE) };
+    let earlier = EARLIER.lock().unwrap_or_else(PoisonError::into_inner);
+    if earlier.as_ref().is_some_and(|earlier| earlier.contains(&fields[..4].join("-"))) {
+        return true;
+    }
     if host != self::host() {
         return age.is_some_and(|age| age > STALE);
     }
@@ -232,6 +261,23 @@ mod tests {
         assert!(!is_abandoned(name, Some(Duration::from_hours(1))));
         assert!(is_abandoned(name, Some(2 * STALE)));
         assert!(!is_abandoned("backup.tar", Some(2 * STALE)));
+    }
+
+    #[test]
+    fn what_an_earlier_owner_of_the_state_directory_left_is_abandoned_wherever_it_ran() {
+        let state = tempfile::tempdir().unwrap();
+        let before = (1..=150).map(|process| format!("0000000{}-00000000-{process}-1\n", process % 10));
+        let file = state.path().join("owners");
+        fs::write(&file, before.collect::<String>()).unwrap();
+        let left = |process: u32| format!(".haul-0000000{}-00000000-{process}-1-00000000.part", process % 10);
+        assert!(!is_abandoned(&left(149), None));
+        for _ in 0..2 {
+            succeed(&file);
+            assert!(is_abandoned(&left(149), None) && !is_abandoned(&left(7), None));
+            assert!(!is_abandoned(&temporary_name(), None), "it is the owner now");
+            let owners = fs::read_to_string(&file).unwrap();
+            assert!(owners.lines().count() == MOST_OWNERS && owners.ends_with(&format!("{}\n", own_tag())));
+        }
     }
 
     #[test]

@@ -24,8 +24,6 @@ use crate::{
 
 /// Bytes of each object of a draft, where each needs its length first: they wait in memory.
 const PIECE: u64 = 16 << 20;
-/// Corrections that are kept in memory. An archive of Supervisor has some kilobytes of them.
-const CORRECTIONS: usize = 32 << 20;
 /// Objects that are removed at once.
 const AT_ONCE: usize = 4;
 /// What a destination without enough room for both needs.
@@ -74,7 +72,6 @@ struct Content {
     /// Where each object ends in the archive, those included that may be there.
     ends: Vec<u64>,
     corrections: Vec<(u64, Bytes)>,
-    corrected: usize,
 }
 
 impl Content {
@@ -99,7 +96,9 @@ impl Draft {
     /// Nobody needs it any more: removes all of it, and says whether that is done. What is left counts as abandoned.
     pub(crate) async fn remove(&self, policy: &RetryPolicy) -> bool {
         let names = self.names();
-        names.iter().for_each(|name| owner::give_up(name));
+        for name in &names {
+            owner::give_up(name);
+        }
         let removing = stream::iter(names).map(|name| async move {
             let removed = policy.retry(|| self.0.store.delete(&name)).await.is_ok();
             if removed {
@@ -281,12 +280,7 @@ impl Upload for DraftUpload {
     }
 
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut content = self.draft.content();
-        content.corrected += bytes.len();
-        if content.corrected > CORRECTIONS {
-            return Err(self.draft.refuse(Kind::Invalid, "the archive has far too many parts to be sent there twice"));
-        }
-        content.corrections.push((offset, Bytes::copy_from_slice(bytes)));
+        self.draft.content().corrections.push((offset, Bytes::copy_from_slice(bytes)));
         Ok(())
     }
 

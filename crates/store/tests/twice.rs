@@ -26,6 +26,11 @@ const PART: usize = 1 << 20;
 /// What is known last: somewhere, across the boundary of two parts, and at the end.
 const LATE: [(usize, usize); 3] = [(5000, 1536), (2 * PART - 700, 1536), (4 * PART, 136)];
 const LENGTH: usize = 4 * PART + 300_000;
+/// The requests that carry bytes the first time.
+const FIRST_TIME: u32 = LENGTH.div_ceil(PART) as u32;
+
+/// A step, and what breaks it.
+type Breaks = (&'static str, Box<dyn Fn(&Place) -> Rule>);
 
 enum Server {
     Drive(Drive),
@@ -140,17 +145,12 @@ impl Place {
         let files = self.files();
         files.len() == 1 && files.get("a.tar").is_some_and(|bytes| bytes == whole) && self.open_sessions() == 0
     }
+}
 
-    /// For the requests that carry bytes of an archive, from the `n`th on.
-    fn sending(&self, n: u32) -> Rule {
-        let bytes = |range: &str| !range.starts_with("bytes */");
-        Rule::when(move |head| head.method == "PUT" && head.header("content-range").is_none_or(bytes)).after(n)
-    }
-
-    /// The number of such requests before the second time.
-    fn first_time(&self) -> u32 {
-        LENGTH.div_ceil(PART) as u32
-    }
+/// For the requests that carry bytes of an archive, from the `n`th on.
+fn sending(n: u32) -> Rule {
+    let bytes = |range: &str| !range.starts_with("bytes */");
+    Rule::when(move |head| head.method == "PUT" && head.header("content-range").is_none_or(bytes)).after(n)
 }
 
 fn drive_options(address: SocketAddr) -> Options {
@@ -198,20 +198,19 @@ fn a_line_that_breaks_at_any_step_costs_no_more_than_a_part_or_the_second_time()
     let renames = |head: &testkit::proxy::Head| matches!(head.method.as_str(), "PATCH" | "MOVE");
     let reads = |head: &testkit::proxy::Head| head.method == "GET" && head.header("range").is_some();
     let removes = |head: &testkit::proxy::Head| head.method == "DELETE";
-    type Breaks = (&'static str, Box<dyn Fn(&Place) -> Rule>);
     let steps: Vec<Breaks> = vec![
-        ("the first part", Box::new(|place| place.sending(0).cut(Death::Reset))),
-        ("a part the first time", Box::new(|place| place.sending(2).times(2))),
-        ("the answer to one", Box::new(|place| place.sending(1).lose_answer(Death::Close))),
-        ("the answer to the last", Box::new(|place| place.sending(place.first_time() - 1).lose_answer(Death::Reset))),
+        ("the first part", Box::new(|_| sending(0).cut(Death::Reset))),
+        ("a part the first time", Box::new(|_| sending(2).times(2))),
+        ("the answer to one", Box::new(|_| sending(1).lose_answer(Death::Close))),
+        ("the answer to the last", Box::new(|_| sending(FIRST_TIME - 1).lose_answer(Death::Reset))),
         ("the draft's name", Box::new(move |_| Rule::when(renames).lose_answer(Death::Reset))),
         ("reading it back", Box::new(move |_| Rule::when(reads).times(3).cut(Death::Reset))),
-        ("the second time", Box::new(|place| place.sending(place.first_time()).cut(Death::Close))),
-        ("its last answer", Box::new(|place| place.sending(place.first_time()).lose_answer(Death::Reset))),
+        ("the second time", Box::new(|_| sending(FIRST_TIME).cut(Death::Close))),
+        ("its last answer", Box::new(|_| sending(FIRST_TIME).lose_answer(Death::Reset))),
         (
             "its name",
             Box::new(move |place| {
-                let before = if place.is_drive() { 1 } else { place.first_time() };
+                let before = if place.is_drive() { 1 } else { FIRST_TIME };
                 Rule::when(renames).after(before).lose_answer(Death::Reset)
             }),
         ),
@@ -235,14 +234,12 @@ fn a_line_that_breaks_at_any_step_costs_no_more_than_a_part_or_the_second_time()
 fn what_can_not_pass_leaves_nothing_and_says_what_to_do() {
     let whole = noise(LENGTH);
     for place in Place::all() {
-        let full = || match place.is_drive() {
-            true => {
-                Answer::new(403).body(r#"{"error": {"errors": [{"reason": "storageQuotaExceeded"}], "code": 403}}"#)
-            }
-            false => Answer::new(507),
+        let full = || {
+            let reason = r#"{"error": {"errors": [{"reason": "storageQuotaExceeded"}], "code": 403}}"#;
+            if place.is_drive() { Answer::new(403).body(reason) } else { Answer::new(507) }
         };
-        for before in [1, place.first_time()] {
-            place.line.rule(place.sending(before).always().answer(full()));
+        for before in [1, FIRST_TIME] {
+            place.line.rule(sending(before).always().answer(full()));
             let error = place.send(&whole).unwrap_err();
             assert!(error.is_full(), "{error}");
             let advice = error.advice().unwrap();
@@ -292,8 +289,7 @@ fn an_end_at_any_time_leaves_nothing() {
     }
     for place in Place::all() {
         // Stopped while it is sent again.
-        let sending = place.first_time();
-        place.line.rule(place.sending(sending).ignore());
+        place.line.rule(sending(FIRST_TIME).ignore());
         let mut outbound = place.prepare();
         let meter = outbound.meters().remove(0);
         stream(&mut outbound, &whole);

@@ -175,7 +175,8 @@ impl Run {
                 }
                 Ok(None) if promise.has_begun() || begun.elapsed() < LATE => {}
                 Ok(None) => return Err(doubt.take().map_or_else(lost, Failure::from)),
-                Err(error) if error.is_transient() && heard.elapsed() < SILENT => {}
+                // Once it has begun to come, whoever takes it knows its end, and Supervisor may have done its part.
+                Err(error) if error.is_transient() && (promise.has_begun() || heard.elapsed() < SILENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -15,6 +15,8 @@ use rustix::{
 use crate::failure::{FAILED, Failure};
 
 const FILE: &str = "serve.lock";
+/// The processes that had it, one after the other.
+const OWNERS: &str = "owners";
 
 /// The state directory is ours as long as this lives.
 pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
@@ -48,6 +50,7 @@ pub(crate) fn take(directory: &Path) -> Result<Locked, Failure> {
         Ok(()) => {
             // For the message of whoever comes second; of no other use.
             let _ = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+            store::owner::succeed(&directory.join(OWNERS));
             Ok(Locked::Ours(Lock(file)))
         }
         Err(Errno::WOULDBLOCK) => {

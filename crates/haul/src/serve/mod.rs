@@ -146,10 +146,11 @@ fn serve(args: &ServeArgs, config: Config, app: Option<&Arc<App>>, cancel: &Canc
     }
     running.log_line("stopping");
     broker.stop(listening.runtime());
-    running.configuration.end_sharing();
-    listening.stop();
     // What it ends now is begun again at the next start, as after a kill.
     running.is_stopping.store(true, Ordering::Relaxed);
+    running.service.cancel_all();
+    running.configuration.end_sharing();
+    listening.stop();
     running.stop();
     Ok(DONE)
 }

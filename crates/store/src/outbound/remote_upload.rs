@@ -30,6 +30,9 @@ use crate::{
     store::{Checked, Completed, Entry, Placement, Sink, Store, Upload},
 };
 
+/// Bytes of patches that wait in memory for the end. An archive of Supervisor has some kilobytes of them.
+const MOST_PATCHED: usize = 32 << 20;
+
 /// What goes over the crossing. Its last word is `Completed`; a channel that closes without it is an abort, never the
 /// end of an archive.
 pub(super) enum Message {
@@ -232,7 +235,7 @@ impl RemoteUpload {
         let abilities = self.sink.abilities();
         let mut chunker = Chunker::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
-        let mut patches = Vec::new();
+        let (mut patches, mut waiting) = (Vec::new(), 0);
         let mut budget = budget_for(self.plan.size(0), self.concurrency, held_at_first(abilities.placement));
         let fingerprint = loop {
             match sending.unless_failed(messages.recv()).await? {
@@ -241,17 +244,17 @@ impl RemoteUpload {
                 Some(Message::Late(range)) => chunker.late(range),
                 Some(Message::Patch(offset, bytes)) => {
                     let Some(ready) = chunker.patch(offset, &bytes) else {
-                        return Err(StoreError::remote(
-                            self.sink.label(),
-                            Operation::Write,
-                            Kind::Protocol,
-                            "Haul tried to change bytes that were already sent",
-                        ));
+                        return Err(self.refuse(Kind::Protocol, "Haul tried to change bytes that were already sent"));
                     };
                     for ready in ready {
                         sending.start(ready).await?;
                     }
                     if matches!(abilities.placement, Placement::Random | Placement::Sequential) {
+                        waiting += bytes.len();
+                        if waiting > MOST_PATCHED {
+                            let reason = "the archive has more members than Haul can correct there";
+                            return Err(self.refuse(Kind::Invalid, reason));
+                        }
                         patches.push((offset, bytes));
                     }
                 }
@@ -290,16 +293,15 @@ impl RemoteUpload {
                 }
             }
             Placement::Sequential if !patches.is_empty() => {
-                return Err(StoreError::remote(
-                    self.sink.label(),
-                    Operation::Write,
-                    Kind::Protocol,
-                    "bytes already sent can't be changed",
-                ));
+                return Err(self.refuse(Kind::Protocol, "bytes already sent can't be changed"));
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
         Ok((Completed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
+    }
+
+    fn refuse(&self, kind: Kind, reason: &str) -> StoreError {
+        StoreError::remote(self.sink.label(), Operation::Write, kind, reason)
     }
 
     /// The destination requires parts of one size, and does not accept enough of them.
