@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Bytes of each object of a draft, where each needs its length first: they wait in memory.
-const PIECE: u64 = 16 << 20;
+const PIECE: u64 = 8 << 20;
 /// Objects that are removed at once.
 const AT_ONCE: usize = 4;
 /// What a destination without enough room for both needs.
