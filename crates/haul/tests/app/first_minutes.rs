@@ -41,6 +41,7 @@ fn a_problem_is_a_notification_as_long_as_it_lasts() {
     // Nobody set it up, and it can be silenced, not removed.
     let settings = app.answer("0aa1", "/settings");
     assert!(settings.contains("/settings/channels/home-assistant"), "{settings}");
+    assert!(settings.contains("devices in Home Assistant by themselves"), "{settings}");
     let form = app.answer("0aa1", "/settings/channels/home-assistant");
     assert!(form.contains("This Home Assistant") && !form.contains("Remove…"), "{form}");
     let removed = app.post("0aa1", "/settings/channels/home-assistant/remove", &[]);

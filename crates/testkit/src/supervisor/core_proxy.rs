@@ -129,7 +129,7 @@ fn act(world: &mut World, message: &Value) -> Result<(), (&'static str, String)>
     };
     let given = data.as_object().cloned().unwrap_or_default();
     if let Some(extra) = given.keys().find(|key| keys.iter().all(|(known, _)| known != key)) {
-        return Err(("invalid_format", format!("extra keys not allowed @ data['{extra}']. Got {}", given[extra])));
+        return Err(("invalid_format", format!("not a valid option at '{extra}'")));
     }
     if let Some((missing, _)) = keys.iter().find(|(key, is_required)| *is_required && !given.contains_key(*key)) {
         return Err(("invalid_format", format!("required key not provided @ data['{missing}']. Got None")));
