@@ -173,6 +173,25 @@ async fn a_long_list_comes_in_pages_and_shows_what_is_ours() {
 }
 
 #[tokio::test]
+async fn what_a_list_has_shown_is_read_without_another_question() {
+    let rig = Rig::new();
+    let place = rig.place().await;
+    let bytes = archive(3 * PART);
+    for name in ["a.tar", "b.tar"] {
+        rig.send(&*place, name, &bytes).await.unwrap();
+    }
+    // As after a start.
+    let place = rig.place().await;
+    place.list().await.unwrap();
+    let questions = || rig.drive.count(Call::List) + rig.drive.count(Call::Get);
+    let before = questions();
+    for name in ["a.tar", "b.tar"] {
+        assert!(place.read(name, 100..200).await.unwrap() == bytes[100..200]);
+    }
+    assert_eq!(questions(), before);
+}
+
+#[tokio::test]
 async fn what_dead_runs_left_is_swept_and_the_living_are_spared() {
     let rig = Rig::new();
     let place = rig.place().await;
