@@ -44,6 +44,8 @@ pub struct Facts<'a> {
     pub plans: &'a BTreeMap<String, Plan>,
     /// Where the jobs' sources really are.
     pub sources: &'a Sources,
+    /// Destinations that no job names: what is there is shown, and nothing else happens.
+    pub idle: &'a [String],
     /// What is done by itself.
     pub scope: Scope,
     /// The clock, with the time zone of the schedules.
@@ -314,6 +316,9 @@ impl Deciding<'_> {
         // What somebody asked for may wait for a look, whether the job is paused or not.
         let asked = self.facts.asked.iter().filter_map(|asked| asked.task.destination());
         names.extend(asked.filter(|name| self.facts.known.destinations.contains_key(*name)));
+        if self.facts.scope == Scope::Everything {
+            names.extend(self.facts.idle.iter().map(String::as_str));
+        }
         names.sort_unstable();
         names.dedup();
         for name in names {

@@ -406,17 +406,20 @@ impl State {
             }
             identity == Some((&facts.address, &facts.identity))
         });
+        let new = |name: &str| DestinationFacts {
+            address: destinations.get(name).cloned().unwrap_or_default(),
+            identity: settings.identities.get(name).cloned().unwrap_or_default(),
+            ..DestinationFacts::default()
+        };
+        for name in destinations.keys() {
+            self.known.destinations.entry(name.clone()).or_insert_with(|| new(name)).retry = None;
+        }
         for job in jobs {
             let facts = self.known.jobs.entry(job.name.clone()).or_default();
             facts.instance = settings.instances.get(&job.name).cloned().or(facts.instance.take());
             for target in &job.destinations {
-                let address = destinations.get(&target.destination).cloned().unwrap_or_default();
-                let identity = settings.identities.get(&target.destination).cloned().unwrap_or_default();
-                let place = self
-                    .known
-                    .destinations
-                    .entry(target.destination.clone())
-                    .or_insert_with(|| DestinationFacts { address, identity, ..DestinationFacts::default() });
+                let name = &target.destination;
+                let place = self.known.destinations.entry(name.clone()).or_insert_with(|| new(name));
                 // What could not pass may pass now.
                 (place.retry, place.rest) = (None, None);
                 place.copies.iter_mut().for_each(|copy| copy.unchecked = None);
@@ -512,6 +515,7 @@ impl State {
             asked: &asked,
             plans: &self.plans,
             sources: &self.settings.sources,
+            idle: &self.settings.idle(),
             scope: self.settings.scope,
             now,
         });

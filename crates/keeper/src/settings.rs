@@ -33,13 +33,13 @@ pub enum Scope {
 pub struct Settings {
     /// The jobs.
     pub jobs: Vec<Job>,
-    /// The destinations that they name: their addresses, without secrets.
+    /// All destinations, also those that no job names, which may have backups: their addresses, without secrets.
     pub destinations: BTreeMap<String, String>,
     /// What else tells each of them from other places than its address, such as the endpoint of a bucket.
     pub identities: BTreeMap<String, String>,
     /// What else the file says of how each of them is reached; of secrets only the files.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
-    /// Where each of them really is, as far as that is known: two names may lead to one directory.
+    /// Where each of those that jobs name really is, as far as that is known: two names may lead to one directory.
     pub places: BTreeMap<String, String>,
     /// Directories that have not answered where they are.
     pub unanswered: BTreeSet<String>,
@@ -62,6 +62,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Destinations that no job names. One job alone is no time for them.
+    pub(crate) fn idle(&self) -> Vec<String> {
+        let is_idle = |name: &&String| self.jobs.iter().all(|job| job.target(name).is_none());
+        if self.only.is_some() { Vec::new() } else { self.destinations.keys().filter(is_idle).cloned().collect() }
+    }
+
     /// What was known before of destinations that do not answer now, and are the same.
     pub(crate) fn remember(&mut self, before: &Self) {
         for name in std::mem::take(&mut self.unanswered) {

@@ -75,12 +75,8 @@ pub(super) fn unread_sources(config: &Config, answers: &Answers) -> Vec<String> 
 /// What the service goes by; `answers` are those to [`place_questions`].
 pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let jobs = config.jobs().to_vec();
-    let named = |name: &str| config.destination(name).map(|named| named.address.to_string());
-    let destinations = jobs
-        .iter()
-        .flat_map(|job| &job.destinations)
-        .filter_map(|target| Some((target.destination.clone(), named(&target.destination)?)))
-        .collect();
+    let all = || config.destinations().map(|(name, named)| (name.to_owned(), named));
+    let destinations = all().map(|(name, named)| (name, named.address.to_string())).collect();
     let instance = |job: &Job| match answers.get(&Question::Source(job.source.clone())) {
         Some(Answer::Source { instance, .. }) => instance.clone(),
         _ => None,
@@ -94,8 +90,8 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     let sources = jobs.iter().filter_map(|job| Some((job.name.clone(), real(job)?))).collect();
     let path = config.path().map(|path| engine::shown(path.as_os_str().as_encoded_bytes())).unwrap_or_default();
     let targets = || jobs.iter().flat_map(|job| &job.destinations).map(|target| &target.destination);
-    let identities = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.identity()))).collect();
-    let options = targets().filter_map(|name| Some((name.clone(), config.destination(name)?.said()))).collect();
+    let identities = all().map(|(name, named)| (name, named.identity())).collect();
+    let options = all().map(|(name, named)| (name, named.said())).collect();
     let places: BTreeMap<String, String> =
         targets().filter_map(|name| Some((name.clone(), place(config.destination(name)?, answers)?))).collect();
     let unanswered = targets().filter(|name| !places.contains_key(*name)).cloned().collect();

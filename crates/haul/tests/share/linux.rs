@@ -178,7 +178,7 @@ fn a_destination_that_stalls_is_waited_for_and_one_that_is_gone_fails_the_backup
     writer::write(&python, &file, &config, &writer::spec("B", much));
     linux.start("python /shared/copying.py /shared/b.tar /mnt/b.tar 20000000");
     linux.says("half");
-    assert_eq!(moto.unfinished("bucket").unwrap(), 1);
+    wait::until("the destination has begun", || moto.unfinished("bucket").unwrap() == 1);
     proxy.down();
     linux.tell("go on");
     let said = linux.end().unwrap_err();

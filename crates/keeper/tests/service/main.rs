@@ -627,3 +627,31 @@ fn set_schema(path: &Path, schema: i64) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.pragma_update(None, "user_version", schema).unwrap();
 }
+
+#[test]
+fn what_is_at_a_destination_that_no_job_names_is_shown_and_nothing_else_happens() {
+    let mut world = World::new(vec![job("home", "daily 04:45", &["nas"])]);
+    // A new machine: what an earlier one made is to be found before anything is set up.
+    let old = item("elsewhere", "2026-10-02T04:45:00Z".parse().unwrap());
+    world.held.insert("attic".to_owned(), vec![old.clone()]);
+    let mut with = settings(vec![job("home", "daily 04:45", &["nas"])]);
+    with.destinations.extend(["attic", "gone"].map(|name| (name.to_owned(), format!("/{name}"))));
+    world.service.configure(with);
+    assert_eq!(world.step(), [TaskKind::Look; 3]);
+    for _ in 0..3 {
+        world.end(TaskKind::Look, |world, task| match task {
+            Task::Look { destination } if destination == "gone" => away(),
+            task => world.well(task),
+        });
+    }
+    assert_eq!(world.step(), [TaskKind::Backup], "no copy is checked, sent or removed there");
+    world.end(TaskKind::Backup, World::well);
+    let shown = world.service.archives(&world.zoned());
+    let found = shown.iter().find(|archive| archive.item.name == old.name).unwrap();
+    assert!(found.job.is_none() && *found.copies[0].destination == *"attic");
+    assert!(
+        world.status().problems.iter().all(|problem| problem.destination.is_none()),
+        "{:?}",
+        world.status().problems
+    );
+}
