@@ -15,6 +15,8 @@ const CONFIG: &str = "[destinations.nas]\nurl = \"nas\"\n[jobs.all]\nsource = \"
      destinations = [\"nas\"]\npassword_file = \"key\"\n";
 const ADMINISTRATOR: &str = "0aa1";
 const OWN: &str = "a1b2c3d4_haul";
+/// Haul as it was installed from another repository.
+const OTHER: &str = "local_haul";
 
 /// A home with one encrypted backup of everything, Haul too.
 struct Scene {
@@ -30,7 +32,9 @@ impl Scene {
         supervisor.change(|world| {
             let mut own = world.apps[0].clone();
             (own["slug"], own["name"]) = (json!(OWN), json!("Haul"));
-            world.apps.push(own);
+            let mut other = own.clone();
+            other["slug"] = json!(OTHER);
+            world.apps.extend([own, other]);
         });
         let home = Home::new(CONFIG);
         fs::write(home.path("key"), KEY).unwrap();
@@ -100,7 +104,7 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
     {
         assert!(page.contains(shown), "{shown}: {page}");
     }
-    assert!(!page.contains(&format!("value=\"{OWN}\"")) && !page.contains("name=\"key\""), "{page}");
+    assert!(!page.contains("_haul\"") && !page.contains("name=\"key\""), "{page}");
     assert!(
         scene.supervisor.told().contains(&"POST /backups/reload".to_owned()),
         "it knew what it wrote, not encrypted"
@@ -112,6 +116,7 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
         ("sure=yes".to_owned(), "nothing is chosen"),
         (format!("{CHOSEN}&sure=yes&key=wrong"), "the password is wrong"),
         (format!("sure=yes&app={OWN}"), "Haul itself is not in it"),
+        (format!("sure=yes&app={OTHER}"), "Haul itself is not in it"),
         ("sure=yes&folder=config".to_owned(), "is not in this backup"),
     ] {
         let answer = scene.post(&form);

@@ -44,6 +44,11 @@ impl Form {
         copies
     }
 
+    /// All but the one that is read.
+    fn others(&self) -> Vec<&CopyStatus> {
+        self.copies().into_iter().filter(|copy| *copy.destination != *self.contents.destination).collect()
+    }
+
     /// What is wrong with the copy that is read.
     fn damage(&self) -> Option<&str> {
         let copy = self.archive.copies.iter().find(|copy| *copy.destination == *self.contents.destination)?;

@@ -452,6 +452,8 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
         assert!(got.contains(shown), "{shown}: {got}");
     }
     assert!(got.contains("Supervisor empties it first") && !got.contains("value=\"share\""), "{got}");
+    assert!(got.contains("restore-parts?destination=offsite"), "it can be read from elsewhere: {got}");
+    assert!(got.contains("in place of what has the same name now"), "network storage is replaced: {got}");
     assert!(!got.contains(" checked") && !got.contains("name=\"key\""), "{got}");
 
     let ticked = "home_assistant=yes&app=core_ssh&folder=ssl";

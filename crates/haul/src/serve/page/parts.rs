@@ -108,27 +108,27 @@ impl<'a> At<'a> {
         });
         let folders = details.folders.iter().map(|name| FolderPart {
             name: name.clone(),
-            why_not: self.holds_a_location(Path::new("/").join(name).as_path()),
+            why_not: self.holds_a_location(Path::new("/").join(name).as_path(), destination),
             note: (name == LOCAL_APPS)
                 .then(|| "Supervisor since 2026.06 puts it where it does not look for apps any more".to_owned()),
         });
         Parts {
             destination: destination.to_owned(),
             home_assistant,
-            apps: details.apps.iter().filter(|app| app.slug != *own).map(shown).collect(),
+            apps: details.apps.iter().filter(|app| !is_haul(&app.slug, own)).map(shown).collect(),
             folders: folders.collect(),
-            holds_haul: details.apps.iter().any(|app| app.slug == *own),
+            holds_haul: details.apps.iter().any(|app| is_haul(&app.slug, own)),
             needs_key,
         }
     }
 
-    /// Supervisor empties a folder before it restores it. A network storage in it is taken off before.
-    fn holds_a_location(&self, folder: &Path) -> Option<String> {
-        let mut places = self.config.destinations().filter_map(|(name, named)| match &named.address {
-            Address::Local(path) => is_emptied(path, folder).then_some(name),
+    /// Supervisor takes network storage in a folder off, empties the folder, and then reads what belongs into it.
+    fn holds_a_location(&self, folder: &Path, read: &str) -> Option<String> {
+        let locations = self.config.destinations().filter_map(|(name, named)| match &named.address {
+            Address::Local(path) => Some((name, &**path)),
             _ => None,
         });
-        places.next().map(|name| format!("the location {name} is in it, and Supervisor empties it first"))
+        why_not(folder, locations, read)
     }
 
     /// What is to be done, once everything that can be looked at says that it can be. `keep` keeps what only the order
@@ -167,13 +167,50 @@ impl<'a> At<'a> {
     }
 }
 
-/// Whether a place goes when a folder is emptied: it is in it, and no file system of its own.
-fn is_emptied(place: &Path, folder: &Path) -> bool {
-    // It may be a link, or not be there yet.
-    let there = place.ancestors().find_map(|path| path.canonicalize().ok()).unwrap_or_default();
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
-    (there.starts_with(&folder) || place.starts_with(&folder)) && device(&there) == device(&folder)
+/// Why a folder can't be restored from the location `read`, given where locations are.
+fn why_not<'p>(folder: &Path, locations: impl Iterator<Item = (&'p str, &'p Path)>, read: &str) -> Option<String> {
+    let mut inside = locations.map(|(name, path)| (name, Inside::of(path, folder)));
+    inside.find_map(|(name, inside)| match inside {
+        // Whether it is emptied or taken off: nothing could be read any more.
+        Inside::Mounted if name == read => Some(format!(
+            "the location {name}, from which this backup is read, is in it, and Supervisor takes network storage off \
+             before it empties a folder; read the backup from a location elsewhere"
+        )),
+        Inside::Not | Inside::Mounted => None,
+        Inside::Emptied => Some(format!("the location {name} is in it, and Supervisor empties it first")),
+    })
+}
+
+/// What a place has to do with a folder that is emptied.
+#[derive(Debug, PartialEq, Eq)]
+enum Inside {
+    Not,
+    /// In it, on a file system of its own, which is taken off before and put back afterwards.
+    Mounted,
+    /// In it, and emptied with it.
+    Emptied,
+}
+
+impl Inside {
+    fn of(place: &Path, folder: &Path) -> Self {
+        // It may be a link, or not be there yet.
+        let there = place.ancestors().find_map(|path| path.canonicalize().ok()).unwrap_or_default();
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+        match there.starts_with(&folder) || place.starts_with(&folder) {
+            false => Self::Not,
+            true if device(&folder).is_none_or(|of| device(&there) == Some(of)) => Self::Emptied,
+            true => Self::Mounted,
+        }
+    }
+}
+
+/// Whether an app is Haul, from whichever repository: a second one would remove the network storage of this one, and
+/// run the jobs of then.
+fn is_haul(app: &str, own: &str) -> bool {
+    // The repository comes first.
+    let name = |slug: &str| slug.split_once('_').map(|(_, name)| name.to_owned());
+    app == own || name(app).is_some_and(|app| Some(app) == name(own))
 }
 
 fn shown(app: &SavedApp) -> AppPart {
@@ -231,9 +268,30 @@ mod tests {
         for (place, goes) in
             [("share/nas", true), ("share/not/yet", true), ("share", true), ("link", true), ("shared", false)]
         {
-            assert_eq!(is_emptied(&at(place), &at("share")), goes, "{place}");
+            let is = if goes { Inside::Emptied } else { Inside::Not };
+            assert_eq!(Inside::of(&at(place), &at("share")), is, "{place}");
         }
-        assert!(!is_emptied(Path::new("/proc/self"), Path::new("/")), "it is another file system");
+        assert_eq!(Inside::of(Path::new("/proc/self"), Path::new("/")), Inside::Mounted, "it is another file system");
+    }
+
+    #[test]
+    fn a_folder_is_not_restored_from_network_storage_in_it() {
+        // Another file system in the folder, as /share/nas is in /share; and no location is at /share here.
+        let locations = || [("nas", Path::new("/proc/self")), ("drive", Path::new("/nowhere/at/all"))].into_iter();
+        let why = why_not(Path::new("/"), locations().take(1), "nas").unwrap();
+        assert!(why.contains("read the backup from a location elsewhere"), "{why}");
+        assert_eq!(why_not(Path::new("/"), locations().take(1), "drive"), None, "it is only away for a while");
+        assert_eq!(why_not(Path::new("/sys"), locations(), "nas"), None);
+        let why = why_not(Path::new("/nowhere"), locations(), "nas").unwrap();
+        assert!(why.contains("the location drive is in it"), "{why}");
+    }
+
+    #[test]
+    fn haul_is_haul_from_whichever_repository() {
+        for (app, is) in [("a1b2c3d4_haul", true), ("local_haul", true), ("core_ssh", false), ("b_long_haul", false)] {
+            assert_eq!(is_haul(app, "a1b2c3d4_haul"), is, "{app}");
+        }
+        assert!(is_haul("haul", "haul") && !is_haul("ssh", "haul"));
     }
 
     #[test]
