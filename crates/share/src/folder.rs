@@ -304,6 +304,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unpacked_is_waited_for_while_its_destination_is_away() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (folder, _) = folder(home.path(), &bridge);
+        let (here, gone) = (home.path().join("nas/a.tar"), home.path().join("gone"));
+        let archive = noise(2 * MIB);
+        fs::write(&here, &archive).unwrap();
+        bridge.wait(async {
+            let reads = open(&folder, "a.tar", OpenIntent::Open, false).await.unwrap();
+            open(&folder, "tmpab_cd123", OpenIntent::Create, false).await.unwrap();
+            let file = open(&folder, "tmpab_cd123\\part", OpenIntent::OverwriteOrCreate, true).await.unwrap();
+            for at in [0, MIB] {
+                let bytes = reads.read(at as u64, MIB as u32).await.unwrap();
+                file.write(at as u64, &bytes).await.unwrap();
+            }
+            file.close().await.unwrap();
+            fs::rename(&here, &gone).unwrap();
+            let file = open(&folder, "tmpab_cd123\\part", OpenIntent::Open, false).await.unwrap();
+            let comes_back = async {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                fs::rename(&gone, &here).unwrap();
+            };
+            let (read, ()) = tokio::join!(file.read(0, MIB as u32), comes_back);
+            assert!(read.unwrap() == archive[..MIB]);
+        });
+    }
+
+    #[test]
     fn a_client_that_lost_its_connection_goes_on_where_it_was() {
         let home = tempfile::tempdir().unwrap();
         let bridge = Bridge::start().unwrap();

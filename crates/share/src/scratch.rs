@@ -22,7 +22,7 @@ use crate::{
     Event,
     extents::{Extents, Origin},
     names,
-    place::Place,
+    place::{Place, away},
     reading::Reading,
 };
 
@@ -32,6 +32,11 @@ const MEMORY: usize = 16 << 20;
 const DIRECTORIES: usize = 16;
 /// Files of one directory; Supervisor's has one for each app and a few more.
 const FILES: usize = 1024;
+/// A read is answered within this time. Requests of a connection are answered one after the other, and Linux gives up
+/// one on which nothing was answered for 30 s.
+const PATIENCE: Duration = Duration::from_secs(24);
+/// After this pause it is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// A directory that nobody has used for so long was left behind.
 const LEFT: Duration = Duration::from_hours(6);
 
@@ -126,8 +131,22 @@ impl Content {
         Ok(())
     }
 
-    /// Its bytes from an offset on, less of them only at its end.
+    /// Its bytes from an offset on, less of them only at its end. Whoever reads it has perhaps removed already what it
+    /// replaces, so a destination that is away for a moment is asked again, as long as the client waits.
     pub(crate) async fn read(&self, reading: &Reading, offset: u64, length: u64) -> SmbResult<Bytes> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let read = tokio::time::timeout(left, self.read_once(reading, offset, length)).await;
+            match read {
+                Ok(Err(SmbError::Io(_))) if left > AGAIN => tokio::time::sleep(AGAIN).await,
+                Ok(read) => return read,
+                Err(_) => return Err(away("the destination did not answer in time")),
+            }
+        }
+    }
+
+    async fn read_once(&self, reading: &Reading, offset: u64, length: u64) -> SmbResult<Bytes> {
         let mut parts = Vec::new();
         {
             let extents = self.extents.lock().await;

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 pub use self::{
     forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
     own::{OwnBackups, OwnPlace},
-    parts::{AppPart, FolderPart, HomeAssistantPart, Parts, PartsWanted},
+    parts::{AppPart, FolderPart, History, HomeAssistantPart, Parts, PartsWanted},
     settings::{
         Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
         JobSettings, Keep, Policy, What,

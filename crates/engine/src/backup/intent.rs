@@ -10,6 +10,7 @@ use habackup::{
     manifest::{self, Draft, Manifest, WallTime},
     rules::Rules,
     securetar::{Keys, Password, SecureTarError, SecureTarVersion},
+    settings::RECORDER,
     version::HaVersion,
 };
 use store::Cancellation;
@@ -69,12 +70,14 @@ impl Intent {
         let version = plan::version(&root, options.ha_version.as_deref())?;
         let date = WallTime::from(&options.now);
         let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
+        let rules = rules(options)?;
         let mut manifest = describe(options, &name, date, &version)?;
         if let Some(id) = instance_id(&root) {
             manifest.set_instance(&id);
         }
+        manifest.set_excluded(&options.exclude);
         let file_name = manifest::file_name(&name, &date);
-        Ok(Self { root, version, name, manifest, file_name, rules: rules(options)? })
+        Ok(Self { root, version, name, manifest, file_name, rules })
     }
 
     /// How the archive is laid out by this machine. Deriving keys from a password takes a moment.
@@ -163,11 +166,14 @@ fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVer
     if let Some(reason) = manifest::check_name(name) {
         return Err(BackupError::Name { name: name.to_owned(), reason: reason.to_owned() });
     }
+    // Supervisor goes by this alone: if it isn't said, a restore removes the database that is there. These rules are
+    // asked about nothing else, because a pattern that has excluded something counts as used.
+    let exclude_database = rules(options)?.exclusion_with_parents(RECORDER).is_some();
     Ok(Manifest::new(&Draft {
         name,
         date,
         home_assistant: version.as_str(),
-        exclude_database: options.exclude_database,
+        exclude_database,
         protected: options.password.is_some(),
         compressed: options.compressed,
     }))

@@ -24,6 +24,11 @@ fn an_excluded_database_takes_its_log_along_and_a_diary_stays() {
     place.write("zigbee.db-journal", "Dear diary");
     let report =
         back_up(&BackupOptions { exclude: vec!["home-assistant_v2.db".to_owned()], ..place.options() }).unwrap();
+    let archive = fs::read(report.local_path().unwrap()).unwrap();
+    let description = String::from_utf8_lossy(&archive[..4096]);
+    for said in [r#""exclude_database":true"#, r#""haul.excluded":"home-assistant_v2.db""#] {
+        assert!(description.contains(said), "or a restore removes the one that is there: {description}");
+    }
     let names = names(&report);
     assert!(!names.iter().any(|name| name.starts_with("data/home-assistant_v2.db")), "{names:?}");
     assert!(names.contains(&"data/zigbee.db-journal".to_owned()));

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 pub use check::{FOLDERS, check_name};
 pub use date::{DateError, WallTime};
-pub use stamp::{Stamp, knows_history};
+pub use stamp::{Stamp, excluded, knows_history};
 
 /// A description of Home Assistant's configuration alone, as Core writes it.
 #[derive(Clone, Copy, Debug)]

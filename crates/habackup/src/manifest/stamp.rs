@@ -13,6 +13,7 @@ const VERDICT: &str = "haul.verdict";
 const MISSING: &str = "haul.missing";
 const ESSENTIAL: &str = "haul.essential";
 const HISTORY: &str = "haul.history";
+const EXCLUDED: &str = "haul.excluded";
 /// Core's own key, with the same value.
 const INSTANCE: &str = "instance_id";
 
@@ -88,6 +89,11 @@ fn history(extra: &Value) -> Option<&str> {
     extra.get(HISTORY)?.as_str()
 }
 
+/// What the archive's maker left out on purpose, by its own patterns, as `extra` says.
+pub fn excluded(extra: &Map<String, Value>) -> Option<&str> {
+    extra.get(EXCLUDED)?.as_str().filter(|patterns| !patterns.is_empty())
+}
+
 /// Whether `extra` says where the history is, so that nobody misses Home Assistant's own database.
 pub fn knows_history(extra: &Value) -> bool {
     matches!(history(extra), Some(ELSEWHERE | INSIDE))
@@ -108,6 +114,15 @@ impl Manifest {
     pub fn set_instance(&mut self, id: &str) {
         if is_instance(id) {
             self.change_extra(|extra| drop(extra.insert(INSTANCE.into(), json!(id))));
+        }
+    }
+
+    /// Says what was left out on purpose, by the user's own patterns.
+    pub fn set_excluded(&mut self, patterns: &[String]) {
+        let text: String = patterns.join(Stamp::BETWEEN).chars().filter(|character| !character.is_control()).collect();
+        let end = text.floor_char_boundary(TEXT_MAX);
+        if end > 0 {
+            self.change_extra(|extra| drop(extra.insert(EXCLUDED.into(), json!(text[..end]))));
         }
     }
 

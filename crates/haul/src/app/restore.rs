@@ -5,7 +5,7 @@
 //! directory, and followed from there after a restart.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -175,6 +175,7 @@ pub(crate) fn restore(
     cancel: &Cancellation,
 ) -> Result<Outcome, Failure> {
     let (app, reached) = app.ok_or_else(no_app)?;
+    let _held = reached.hold(&wanted.copy.destination);
     let run = Run { app, wanted, progress, cancel };
     let followed = if let Some(note) = Note::of(wanted) {
         run.follow(note, None)
@@ -357,18 +358,30 @@ fn outcome(wanted: &RestoreParts, job: &Job) -> Outcome {
         return done;
     }
     let what = failed.join("; ");
+    let emptied = emptied(wanted, job);
     if job.errors.is_empty() {
         let message = text::sanitize(&format!("Supervisor did not restore all of {archive}: {what}"));
         let mut outcome = Outcome::done(message, Found::Nothing);
         outcome.ending = Ending::Incomplete;
-        outcome.hint = Some(format!("the rest is restored; {LOG}; then restore what failed again"));
+        outcome.hint = Some(format!("{emptied}the rest is restored; {LOG}; then restore what failed again"));
         return outcome;
     }
     Outcome::failed(keeper::status::Failure {
         message: text::sanitize(&format!("Supervisor broke it off: {what}")),
-        hint: Some(format!("parts of it may be restored: look whether everything works; {LOG}")),
+        hint: Some(format!("{emptied}parts of it may be restored: look whether everything works; {LOG}")),
         passes: false,
     })
+}
+
+/// Supervisor empties a folder before it reads what belongs into it.
+fn emptied(wanted: &RestoreParts, job: &Job) -> String {
+    let failed: BTreeSet<&str> = job.all_errors().into_iter().filter_map(|(of, _)| of.reference.as_deref()).collect();
+    let folders = wanted.folders.iter().map(String::as_str).filter(|folder| failed.contains(folder));
+    match &*folders.collect::<Vec<_>>() {
+        [] => String::new(),
+        [folder] => format!("the folder {folder} may be empty or incomplete now; "),
+        folders => format!("the folders {} may be empty or incomplete now; ", folders.join(", ")),
+    }
 }
 
 /// What failed, in Supervisor's own words; a part's failure is not said again for the whole.
@@ -477,6 +490,8 @@ mod tests {
         let ended = outcome(&wanted(), &job("apps", &folder, &json!([])));
         assert_eq!(ended.ending, Ending::Incomplete);
         assert_eq!(ended.message, "Supervisor did not restore all of a.tar: ssl: BackupError");
+        let hint = ended.hint.unwrap();
+        assert!(hint.starts_with("the folder ssl may be empty or incomplete now; the rest is restored"), "{hint}");
 
         let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])));
         let all = "Supervisor restored Home Assistant, Terminal & SSH, ssl from a.tar";

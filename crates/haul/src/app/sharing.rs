@@ -55,6 +55,18 @@ impl Reached {
         self.0.lock().mounted.get(destination).cloned()
     }
 
+    /// Leaves the folder of this destination as it is, whatever the configuration says meanwhile: what Supervisor has
+    /// unpacked in it is nowhere else.
+    pub(crate) fn hold(&self, destination: &str) -> Held {
+        *self.0.lock().held.entry(destination.to_owned()).or_default() += 1;
+        Held { work: Arc::clone(&self.0), destination: destination.to_owned() }
+    }
+
+    /// Whether it is left as it is.
+    pub(crate) fn is_held(&self, destination: &str) -> bool {
+        self.0.lock().held.contains_key(destination)
+    }
+
     /// Has everything looked at anew: Supervisor's network storage may be what it was in a backup.
     pub(crate) fn look_again(&self) {
         self.0.lock().is_dirty = true;
@@ -86,6 +98,25 @@ impl Reached {
     }
 }
 
+/// A folder that stays as it is until this goes.
+pub(crate) struct Held {
+    work: Arc<Work>,
+    destination: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.work.lock();
+        if let Some(count) = state.held.get_mut(&self.destination) {
+            *count -= 1;
+        }
+        state.held.retain(|_, count| *count > 0);
+        // What the configuration says by now.
+        state.is_dirty = true;
+        self.work.wake.notify_all();
+    }
+}
+
 /// Whoever is told.
 pub(crate) struct Hears {
     /// What happened in a folder, and whether it is bad news.
@@ -114,6 +145,8 @@ struct State {
     config: Config,
     /// What each folder was made of.
     served: BTreeMap<String, String>,
+    /// How often each is held as it is.
+    held: BTreeMap<String, usize>,
     /// Network storage that works, by destination.
     mounted: BTreeMap<String, String>,
     /// The password is a new one, and these have not been told.
@@ -148,6 +181,7 @@ impl Sharing {
             state: Mutex::new(State {
                 config,
                 served: BTreeMap::new(),
+                held: BTreeMap::new(),
                 mounted: BTreeMap::new(),
                 renewed,
                 is_told: BTreeSet::new(),
@@ -252,20 +286,22 @@ impl Work {
     fn serve(&self, config: &Config) -> bool {
         let wanted: BTreeMap<String, String> =
             config.destinations().map(|(name, named)| (name.to_owned(), made_of(named))).collect();
-        let (served, unfit) = {
+        let (served, unfit, held) = {
             let mut state = self.lock();
             state.unfit.retain(|name, of| wanted.get(name) == Some(of));
-            (state.served.clone(), state.unfit.clone())
+            (state.served.clone(), state.unfit.clone(), state.held.clone())
         };
+        let stays = |name: &str| held.contains_key(name) && served.contains_key(name);
         let mut all = true;
-        for name in served.iter().filter(|(name, of)| wanted.get(*name) != Some(of)).map(|(name, _)| name) {
+        let differing = served.iter().filter(|(name, of)| wanted.get(*name) != Some(of)).map(|(name, _)| name);
+        for name in differing.filter(|name| !stays(name)) {
             self.app.network.bridge.wait(self.folders.remove(name));
             let mut state = self.lock();
             state.served.remove(name);
             state.mounted.remove(name);
         }
-        for (name, of) in wanted.iter().filter(|(name, of)| served.get(*name) != Some(of) && !unfit.contains_key(*name))
-        {
+        let missing = wanted.iter().filter(|(name, of)| served.get(*name) != Some(of) && !unfit.contains_key(*name));
+        for (name, of) in missing.filter(|(name, _)| !stays(name)) {
             match self.shared(config, name) {
                 // Not a place for a stream.
                 Ok(None) => drop(self.lock().unfit.insert(name.clone(), of.clone())),

@@ -64,8 +64,12 @@ impl Scene {
     }
 
     fn post(&self, form: &str) -> String {
+        self.post_to(&self.path(), form)
+    }
+
+    fn post_to(&self, path: &str, form: &str) -> String {
         let fields: Vec<(&str, &str)> = form.split('&').filter_map(|field| field.split_once('=')).collect();
-        self.app.post(ADMINISTRATOR, &self.path(), &fields)
+        self.app.post(ADMINISTRATOR, path, &fields)
     }
 
     /// After a start, it takes Haul a moment to know that Supervisor reaches the location.
@@ -152,7 +156,7 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
 }
 
 #[test]
-fn a_restore_goes_on_while_the_app_is_killed_and_is_followed_by_the_next() {
+fn what_supervisor_does_is_followed_by_the_next_app_when_one_was_killed() {
     let Some(mut scene) = Scene::new() else { return };
     scene.hold(Some("apps"));
     scene.order("app=core_ssh&sure=yes");
@@ -178,6 +182,36 @@ fn a_restore_goes_on_while_the_app_is_killed_and_is_followed_by_the_next() {
     scene.hold(None);
     scene.app.says("Supervisor restored Terminal & SSH from");
     assert_eq!(scene.orders().len(), 2, "neither was asked twice");
+}
+
+#[test]
+fn what_supervisor_has_unpacked_stays_whatever_becomes_of_its_location_meanwhile() {
+    let Some(scene) = Scene::new() else { return };
+    let mount = scene.app.mount(&scene.supervisor, "haul_nas");
+    scene.hold(Some("folders"));
+    scene.order("folder=ssl&sure=yes");
+    wait::until("it is followed", || scene.status().contains("Supervisor restores the folder ssl"));
+    let part = scene.home.path("part");
+    fs::write(&part, "what was in the folder").unwrap();
+    let said = home::client(&mount, &format!("mkdir tmpab_cd123; put {} tmpab_cd123/part", part.display()));
+    assert!(!said.contains("NT_STATUS"), "{said}");
+
+    let before = scene.post_to("/settings/locations/nas/remove", "");
+    assert!(says_so(&before, "Supervisor is restoring a backup from the location nas"), "{before}");
+    // The file may be changed by anybody. The new folder is there as soon as this is in force.
+    let usb = CONFIG.replace("url = \"nas\"\n", "url = \"nas\"\nlimit = \"5M\"\n[destinations.usb]\nurl = \"usb\"\n");
+    scene.home.configure(&usb);
+    let mut other = mount.clone();
+    other["share"] = json!("usb");
+    wait::until("the new folder is served", || !home::client(&other, "ls").contains("NT_STATUS"));
+    let back = scene.home.path("back");
+    let get = format!("get tmpab_cd123/part {}", back.display());
+    let said = home::client(&mount, &get);
+    assert_eq!(fs::read_to_string(&back).unwrap_or_default(), "what was in the folder", "{said}");
+
+    scene.hold(None);
+    // Then the folder is what the file says.
+    wait::until("it is made anew", || home::client(&mount, &get).contains("NT_STATUS"));
 }
 
 #[test]

@@ -80,6 +80,9 @@ pub(super) struct PartsToRestore {
     folders: Vec<String>,
     /// The encryption key; if left out, that of the archive's job.
     key: Option<String>,
+    /// Also if it is not encrypted, and automatic backups at its location are.
+    #[serde(default)]
+    unencrypted: bool,
 }
 
 /// Where to move to.
@@ -230,9 +233,9 @@ pub(super) async fn restore(State(shared): Service, Path(archive): Path<String>,
 #[utoipa::path(post, path = "/api/v1/archives/{id}/restore-parts", tag = "orders", request_body = PartsToRestore,
     responses((status = 202, body = Accepted)), params(("id" = String, Path)))]
 pub(super) async fn restore_parts(State(shared): Service, Path(archive): Path<String>, asked: Asked) -> Answer {
-    let PartsToRestore { destination, home_assistant, apps, folders, key } = body(&asked)?;
+    let PartsToRestore { destination, home_assistant, apps, folders, key, unencrypted } = body(&asked)?;
     let key = key.map(Zeroizing::new);
-    let wanted = PartsWanted { archive, destination, home_assistant, apps, folders, key };
+    let wanted = PartsWanted { archive, destination, home_assistant, apps, folders, key, unencrypted };
     shared
         .ask_slowly(move |backend, cancel| {
             found(backend, &wanted.archive)?;

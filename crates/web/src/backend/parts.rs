@@ -19,6 +19,8 @@ pub struct Parts {
     pub holds_haul: bool,
     /// None of the keys that Haul knows opens it.
     pub needs_key: bool,
+    /// It is not encrypted, and automatic backups at this location are: somebody else may have put it there.
+    pub is_strange: bool,
 }
 
 /// Home Assistant's configuration.
@@ -26,8 +28,22 @@ pub struct Parts {
 pub struct HomeAssistantPart {
     /// The version of Home Assistant that it is of, which is installed with it.
     pub version: String,
-    /// Whether the history comes with it; if not, the one that is there stays.
-    pub history: bool,
+    /// What becomes of the history.
+    pub history: History,
+    /// What was left out of the backup on purpose, which is removed here.
+    pub excluded: Option<String>,
+}
+
+/// What a restore of the configuration does to the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum History {
+    /// It comes with the configuration.
+    Restored,
+    /// It is not in the backup, and what is there stays, if it is in `home-assistant_v2.db`.
+    Kept,
+    /// It is not in the backup, and what is there is removed.
+    Removed,
 }
 
 /// An app.
@@ -67,4 +83,6 @@ pub struct PartsWanted {
     pub folders: Vec<String>,
     /// The encryption key; nothing: that of the job.
     pub key: Option<Zeroizing<String>>,
+    /// Also if it is not encrypted as automatic backups at its location are.
+    pub unencrypted: bool,
 }

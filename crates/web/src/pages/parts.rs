@@ -16,7 +16,7 @@ use super::{
     show_as, view,
 };
 use crate::{
-    backend::{Invalid, Parts, PartsWanted},
+    backend::{History, Invalid, Parts, PartsWanted},
     fields::Fields,
     shared::{Asked, Shared},
     text::Clock,
@@ -34,7 +34,7 @@ struct Form {
 
 impl Form {
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.typed.wrong_beside(&["destination", "parts", "sure", "key"])
+        self.typed.wrong_beside(&["destination", "parts", "unencrypted", "sure", "key"])
     }
 
     /// The copies to choose from, the best first.
@@ -106,6 +106,7 @@ pub(super) async fn restore(State(shared): Service, Path(id): Path<String>, aske
         apps: all("app"),
         folders: all("folder"),
         key: form.get("key").map(|key| Zeroizing::new(key.to_owned())),
+        unencrypted: form.is_set("unencrypted"),
     };
     if !form.is_set("sure") {
         let wrong = wrong("sure", "Tick the box if you mean that: what is there now is replaced.");

@@ -1,7 +1,7 @@
 //! What Supervisor can restore.
 
 use keeper::status::Failure;
-use web::backend::{AppPart, FolderPart, HomeAssistantPart, Invalid, Parts, PartsWanted};
+use web::backend::{AppPart, FolderPart, History, HomeAssistantPart, Invalid, Parts, PartsWanted};
 
 use super::{failure, state::State, wrong};
 
@@ -24,7 +24,11 @@ pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, F
     let other = state.status.jobs.first().map_or("Mosquitto broker", |job| &job.name);
     Ok(Parts {
         destination: "nas".to_owned(),
-        home_assistant: Some(HomeAssistantPart { version: "2026.11.0".to_owned(), history: true }),
+        home_assistant: Some(HomeAssistantPart {
+            version: "2026.11.0".to_owned(),
+            history: if destination == Some("offsite") { History::Removed } else { History::Restored },
+            excluded: destination.map(|_| "www; <b>*.log</b>".to_owned()),
+        }),
         apps: vec![app("core_ssh", "Terminal & SSH"), app("core_mosquitto", other)],
         folders: vec![
             folder("ssl", None),
@@ -32,6 +36,7 @@ pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, F
         ],
         holds_haul: true,
         needs_key: false,
+        is_strange: destination == Some("offsite"),
     })
 }
 

@@ -455,6 +455,16 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
     assert!(got.contains("restore-parts?destination=offsite"), "it can be read from elsewhere: {got}");
     assert!(got.contains("in place of what has the same name now"), "network storage is replaced: {got}");
     assert!(!got.contains(" checked") && !got.contains("name=\"key\""), "{got}");
+    assert!(!got.contains("left out on purpose") && !got.contains("name=\"unencrypted\""), "{got}");
+    let got = site.get(&format!("{path}?destination=offsite")).await.text;
+    for shown in [
+        "the one that is there is removed",
+        "left out on purpose",
+        "www; &lt;b&gt;*.log&lt;/b&gt;",
+        "name=\"unencrypted\"",
+    ] {
+        assert!(got.contains(shown) && !got.contains("with the history"), "{shown}: {got}");
+    }
 
     let ticked = "home_assistant=yes&app=core_ssh&folder=ssl";
     let got = site.post(&path, ticked).await;
@@ -466,10 +476,11 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
         Some(Failure { message: "Supervisor is busy".to_owned(), hint: Some("try again".to_owned()), passes: true });
     let got = site.post(&path, &format!("{ticked}&sure=yes")).await;
     assert!(got.status == StatusCode::UNPROCESSABLE_ENTITY && got.text.contains("Supervisor is busy"), "{}", got.text);
-    let got = site.post(&path, &format!("{ticked}&sure=yes&destination=drive")).await;
+    let got = site.post(&path, &format!("{ticked}&sure=yes&unencrypted=yes&destination=drive")).await;
     assert_eq!(got.header(header::LOCATION), "/events?done=restore-parts");
     let wanted = site.service.restored.lock().unwrap().remove(0);
     assert_eq!((wanted.home_assistant, wanted.destination.as_deref()), (true, Some("drive")));
+    assert!(wanted.unencrypted);
     assert_eq!((wanted.apps, wanted.folders), (vec!["core_ssh".to_owned()], vec!["ssl".to_owned()]));
     // What can't be restored says why, and nothing can be ticked.
     let got = site.get(&format!("{path}?destination=drive")).await;

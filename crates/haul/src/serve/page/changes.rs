@@ -111,6 +111,12 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
     wrong
 }
 
+/// Supervisor has emptied a folder by now, perhaps, and reads from there what belongs into it.
+pub(super) fn is_read(location: &str) -> Invalid {
+    let message = format!("Supervisor is restoring a backup from the location {location}, so it can't be changed");
+    of(&Failure::usage(message).hint("wait until the restore has ended, then try again"))
+}
+
 fn gone(is_there: bool, what: &str, name: &str) -> Option<Invalid> {
     (!is_there).then(|| of(&Failure::usage(format!("there is no {what} {name:?}"))))
 }

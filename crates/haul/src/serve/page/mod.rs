@@ -399,6 +399,14 @@ impl Backend for Page {
     }
 
     fn mistakes(&self, change: &Change) -> Vec<Invalid> {
+        let changed = match &change.what {
+            What::Location { name, is_new: false, .. } | What::RemoveLocation { name } => Some(name),
+            _ => None,
+        };
+        let is_read = |name: &&String| self.worker.app().is_some_and(|(_, reached)| reached.is_held(name));
+        if let Some(name) = changed.filter(is_read) {
+            return vec![changes::is_read(name)];
+        }
         match Draft::open(self.file.path()) {
             Ok(draft) => changes::mistakes(&draft, change),
             Err(failure) => typed::of(&failure).into(),

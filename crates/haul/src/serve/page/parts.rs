@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
+use habackup::manifest;
 use jiff::Timestamp;
 use keeper::{
+    job::Job,
     status::{ArchiveStatus, CopyStatus},
     task::{Location, RestoreParts},
 };
 use store::{Address, Cancellation};
 use supervisor::SavedApp;
-use web::backend::{AppPart, FolderPart, HomeAssistantPart, Invalid, Parts, PartsWanted};
+use web::backend::{AppPart, FolderPart, History, HomeAssistantPart, Invalid, Parts, PartsWanted};
 
 use super::contents::Looking;
 use crate::{
@@ -104,7 +106,12 @@ impl<'a> At<'a> {
         let Restorable { details, own } = restorable;
         let home_assistant = details.homeassistant.as_ref().map(|version| HomeAssistantPart {
             version: version.clone(),
-            history: details.homeassistant_exclude_database != Some(true),
+            history: match details.homeassistant_exclude_database {
+                Some(true) => History::Kept,
+                _ if self.archive.item.history => History::Restored,
+                _ => History::Removed,
+            },
+            excluded: details.extra.as_ref().and_then(manifest::excluded).map(text::sanitize),
         });
         let folders = details.folders.iter().map(|name| FolderPart {
             name: name.clone(),
@@ -119,7 +126,14 @@ impl<'a> At<'a> {
             folders: folders.collect(),
             holds_haul: details.apps.iter().any(|app| is_haul(&app.slug, own)),
             needs_key,
+            is_strange: self.is_strange(destination),
         }
+    }
+
+    /// Not encrypted where automatic backups are: nothing shows who made it.
+    fn is_strange(&self, destination: &str) -> bool {
+        let is_encrypted = |job: &Job| job.target(destination).is_some() && job.making.password_file.is_some();
+        !self.archive.item.protected && self.config.jobs().iter().any(is_encrypted)
     }
 
     /// Supervisor takes network storage in a folder off, empties the folder, and then reads what belongs into it.
@@ -143,6 +157,11 @@ impl<'a> At<'a> {
         let restorable = found.restorable(self, cancel).map_err(|failure| invalid(None, &failure))?;
         let known = self.shown(&found.copy.destination, &restorable, false);
         let (apps, folders) = chosen(&known, wanted)?;
+        if known.is_strange && !wanted.unencrypted {
+            let message = format!("this backup is not encrypted, and automatic backups at {} are", known.destination);
+            let hint = "say that you know where it is from; anybody who can write there may have put it there";
+            return Err(invalid(Some("unencrypted"), &Failure::usage(message).hint(hint)));
+        }
         let typed = wanted.key.as_ref().map(|key| password::typed(key));
         let (key, _) = self.looking(&found).opens(typed, &[], cancel).map_err(|(is_key, failure)| {
             if is_key {
