@@ -172,8 +172,8 @@ fn id(key: &str) -> String {
     if of.is_empty() {
         return format!("haul_{kind}");
     }
-    let digest: String = Sha256::digest(of)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("haul_{kind}_{digest}")
+    let digest = Sha256::digest(of)[..8].iter().fold(0_u64, |digest, byte| digest << 8 | u64::from(*byte));
+    format!("haul_{kind}_{digest:016x}")
 }
 
 #[cfg(test)]
