@@ -51,8 +51,10 @@ fn program_code(maps: &str) -> Vec<Range<usize>> {
 
 #[expect(unsafe_code, reason = "madvise(2) has no safe wrapper")]
 fn unmap_until_needed(code: Range<usize>) {
-    // SAFETY: nobody can write to this mapping, and the kernel lets nobody write to the file of a program that runs. So
-    // every page is as in the file, and comes back from there, or from the page cache, when it is next touched.
+    // SAFETY: nobody can write to this mapping, so every page is as in the file, and comes back from there, or from the
+    // page cache, when it is next touched. Most kernels let nobody write to the file of a program that runs (Linux 6.11
+    // does), and whatever installs programs replaces them by a rename, which leaves this file as it is. A file that is
+    // overwritten in place breaks the process with or without this: at any page that is not in memory yet.
     let _ = unsafe { libc::madvise(code.start as *mut libc::c_void, code.len(), libc::MADV_DONTNEED) };
 }
 

@@ -9,7 +9,7 @@ use crate::{
     decide,
     facts::{Arrival, Copies, Copy, DestinationFacts, Known},
     status::{Ending, Event, Failure, Level, RunStatus},
-    task::{Arrived, Found, Migrate, Outcome, Restore, RestoreParts, Task},
+    task::{Arrived, Found, Migrate, Outcome, Restore, Task},
 };
 
 /// A rehearsal that failed for a reason that may pass is tried again so often before it counts as one that proved
@@ -175,14 +175,8 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
                 }
             });
         }
-        Task::RestoreParts(RestoreParts { copy, .. }) => {
-            let said = event(task, outcome, now, "restore");
-            events.push(if outcome.ending == Ending::Failed {
-                Event { message: format!("{} was not restored: {}", copy.name, said.message), ..said }
-            } else {
-                said
-            });
-        }
+        // Only who asked Supervisor knows whether anything may have begun.
+        Task::RestoreParts(_) => events.push(event(task, outcome, now, "restore")),
         Task::Migrate(Migrate { to, .. }) => {
             let said = event(task, outcome, now, "migrate");
             events.push(if outcome.ending == Ending::Failed {

@@ -17,6 +17,9 @@ use crate::{
 /// Older news is not told any more: a channel that was away for long does not get all of it at once.
 const OLD: Duration = Duration::from_hours(24);
 
+/// What a channel that somebody tries is told.
+const TEST: &str = "This is a test: messages of this channel arrive";
+
 /// How much a channel wants to hear; each includes what stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
@@ -200,7 +203,22 @@ impl Notice {
 
     /// A few words, as the subject of a message.
     pub fn title(&self) -> String {
-        let of = self.job().or(self.destination()).map_or_else(String::new, |of| format!(": {of}"));
+        self.subject(&self.job().or(self.destination()).map_or_else(String::new, |of| format!(": {of}")))
+    }
+
+    /// Title and message for a place that more people see than those who may know what jobs, hosts and files are called:
+    /// the bare fact, in nobody else's words.
+    pub fn public(&self) -> (String, String) {
+        const MORE: &str = "Open Haul to see more.";
+        let message = match self {
+            Self::Begun(problem) => format!("{}. {MORE}", problem.title()),
+            Self::Over(_) | Self::Happened(_) => MORE.to_owned(),
+            Self::Test => TEST.to_owned(),
+        };
+        (self.subject(""), message)
+    }
+
+    fn subject(&self, of: &str) -> String {
         match self {
             Self::Begun(problem) if problem.level >= Level::Error => format!("Haul: backups are not safe{of}"),
             Self::Begun(_) => format!("Haul: something needs a look{of}"),
@@ -220,7 +238,7 @@ impl Notice {
                 format!("{}, after {lasted}", over::event(&problem.key, now).message)
             }
             Self::Happened(event) => event.message.clone(),
-            Self::Test => "This is a test: messages of this channel arrive".to_owned(),
+            Self::Test => TEST.to_owned(),
         }
     }
 

@@ -315,6 +315,31 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Problem {
+    /// What is wrong, in a few words without a name.
+    pub fn title(&self) -> &'static str {
+        match self.kind.as_str() {
+            "backup-failed" => "The last backup failed",
+            "overdue" => "No recent backup",
+            "no-backup" => "No backup is left",
+            "incomplete" => "The last backup lacks something",
+            "not-proven" => "Not proven to restore",
+            "blocked" => "A copy is missing and can't be made",
+            "copy-damaged" => "A copy is damaged",
+            "unchecked" => "A copy can't be checked",
+            "shared" => "Two use one place",
+            "destination-away" => "A location can't be reached",
+            "trouble" => "Something failed at a location",
+            "removals-wait" => "Removing backups needs your consent",
+            "configuration" => "The configuration has a mistake",
+            "state" => "Haul can't write down what it does",
+            "notify-failed" => "A message does not arrive",
+            "mqtt-failed" => "Home Assistant is not told by MQTT",
+            _ => "Something is wrong",
+        }
+    }
+}
+
 /// One archive and all its copies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ArchiveStatus {

@@ -92,6 +92,8 @@ pub struct BackupConfig {
 pub struct BackupAgent {
     /// Whether backups there are encrypted; nothing: if there is a key.
     pub protected: Option<bool>,
+    /// How many are kept there; nothing: as many as elsewhere.
+    pub retention: Option<Retention>,
 }
 
 /// What Home Assistant puts into its backups.

@@ -24,7 +24,9 @@ use crate::{
     pages,
     refusal::Refusal,
     shared::{Asked, Checked, Options, SLOW, Shared},
-    visitor::{FORM_FIELD, FORM_HEADER, Hosts, NotAdmitted, Trust, USER, Visit, Visitor, is_foreign, is_safe},
+    visitor::{
+        FORM_FIELD, FORM_HEADER, Hosts, NotAdmitted, Trust, USER, Visit, Visitor, is_foreign, is_safe, user_name,
+    },
 };
 
 /// No form and no order is longer.
@@ -90,6 +92,7 @@ impl App {
         let mut asked = Asked {
             visitor: Visitor::of(request.headers(), visit.trust, &self.shared.accounts, &self.shared.process),
             visit,
+            user: user_name(request.headers(), visit.trust),
             base,
             path: request.uri().path().to_owned(),
             query: Fields::parse(request.uri().query().unwrap_or_default().as_bytes()),

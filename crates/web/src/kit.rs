@@ -94,7 +94,8 @@ pub(crate) fn lines(location: &DestinationStatus) -> Option<String> {
 /// The kit as a file.
 pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Response, Refusal> {
     let to = match (asked.visit.trust, asked.visit.peer) {
-        (Trust::Ingress, _) => "through Home Assistant".to_owned(),
+        (Trust::Ingress, _) if asked.user.is_empty() => "through Home Assistant".to_owned(),
+        (Trust::Ingress, _) => format!("by {} through Home Assistant", asked.user),
         (_, Some(address)) => format!("by {address}"),
         (_, None) => "on this machine".to_owned(),
     };

@@ -96,6 +96,8 @@ impl Drop for Waiting {
 pub(crate) struct Asked {
     pub(crate) visitor: Visitor,
     pub(crate) visit: Visit,
+    /// What Home Assistant calls its user who asks; empty if nobody says it.
+    pub(crate) user: String,
     /// What stands before every path of a page.
     pub(crate) base: String,
     pub(crate) path: String,

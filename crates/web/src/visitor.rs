@@ -37,6 +37,20 @@ pub enum NotAdmitted {
 
 /// The header by which Home Assistant says who asks; nobody else can set it.
 pub(crate) const USER: &str = "x-remote-user-id";
+/// The headers by which it says what they are called, the better one first.
+const NAMES: [&str; 2] = ["x-remote-user-display-name", "x-remote-user-name"];
+/// A longer name is cut off.
+const LONGEST_NAME: usize = 100;
+
+/// What Home Assistant calls its user who asks.
+pub(crate) fn user_name(headers: &HeaderMap, trust: Trust) -> String {
+    if trust != Trust::Ingress {
+        return String::new();
+    }
+    let said = |header: &str| std::str::from_utf8(headers.get(header)?.as_bytes()).ok().map(str::trim);
+    let name = NAMES.into_iter().filter_map(said).find(|name| !name.is_empty()).unwrap_or_default();
+    name.chars().filter(|c| !c.is_control() && !engine::reorders(*c)).take(LONGEST_NAME).collect()
+}
 
 /// What is known of a request besides itself.
 #[derive(Clone, Copy, Debug, Default)]

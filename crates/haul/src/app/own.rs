@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, civil::Time};
 use store::Cancellation;
-use supervisor::{BackupConfig, Schedule, Secret};
+use supervisor::{BackupConfig, JobKind, Retention, Schedule, Secret};
 use web::backend::{OwnBackups, OwnPlace};
 
 use super::App;
@@ -20,6 +20,8 @@ const USUAL: Time = Time::constant(4, 45, 0, 0);
 /// How long before it Haul's backups are proposed: Supervisor makes one at a time.
 const BEFORE: i64 = 2 * 60;
 const DAY: i64 = 24 * 60;
+/// What it can put into its backups besides its own configuration and apps.
+const FOLDERS: [&str; 3] = ["share", "media", "ssl"];
 const DAYS: [(&str, &str); 7] = [
     ("mon", "Monday"),
     ("tue", "Tuesday"),
@@ -45,7 +47,13 @@ const NAMES: &[(&str, &str)] = &[
 impl App {
     /// How Home Assistant backs itself up.
     pub(crate) fn own_backups(&self, cancel: &Cancellation) -> Result<OwnBackups, Failure> {
-        self.backup_config(cancel).map(|config| told(&config))
+        let mut own = self.backup_config(cancel).map(|config| told(&config))?;
+        // One that is under way has not failed yet.
+        let jobs = self.ask(cancel, self.supervisor.jobs()).unwrap_or_default();
+        if jobs.iter().any(|job| job.kind() == JobKind::Backup && !job.is_done()) {
+            own.attempted = own.completed;
+        }
+        Ok(own)
     }
 
     /// The key of its backups, if there is one.
@@ -74,35 +82,65 @@ fn told(config: &BackupConfig) -> OwnBackups {
         is_here: matches!(id.as_str(), "hassio.local" | "backup.local"),
         is_encrypted: has_key && config.agents.get(id).and_then(|agent| agent.protected).unwrap_or(true),
     };
-    let retention = &config.retention;
-    let keeps = match (retention.copies, retention.days) {
-        (Some(copies), _) => Some(if copies == 1 { "the newest".to_owned() } else { format!("the newest {copies}") }),
-        (None, Some(days)) => Some(if days == 1 { "for a day".to_owned() } else { format!("for {days} days") }),
-        (None, None) => None,
-    };
+    let retention = |id: &String| config.agents.get(id).and_then(|agent| agent.retention).unwrap_or(config.retention);
     let moment = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
     let time = config.schedule.time.as_deref().map_or(Some(USUAL), |time| time.parse().ok());
     let time = time.filter(|_| config.automatic_backups_configured);
     let days = time.and_then(|_| days(&config.schedule));
-    let lacks = [
+    let mut lacks = vec![
         (create.include_database == Some(false), "the history"),
         (!create.include_all_addons, if create.include_addons.is_empty() { "apps" } else { "some apps" }),
     ];
+    lacks.extend(FOLDERS.map(|folder| (create.include_folders.iter().all(|there| there != folder), folder)));
+    // As many as there are within so many days.
+    let a_week = days.as_ref().map_or(7, Vec::len) as u32;
+    let number =
+        |kept: Retention| kept.copies.or_else(|| kept.days.map(|days| days.saturating_mul(a_week).div_ceil(7).max(1)));
+    let all: Vec<Retention> = if create.agent_ids.is_empty() {
+        vec![config.retention]
+    } else {
+        create.agent_ids.iter().map(retention).collect()
+    };
+    // As many as where most are kept; all, if they are anywhere.
+    let keep = all.iter().map(|kept| number(*kept)).collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().max());
     OwnBackups {
         when: days.as_ref().zip(time).map(|(days, time)| words(days, time)),
         places: create.agent_ids.iter().map(place).collect(),
-        keeps,
+        keeps: keeps(&create.agent_ids, retention, config.retention),
         lacks: lacks.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect(),
         attempted: moment(&config.last_attempted_automatic_backup),
         completed: moment(&config.last_completed_automatic_backup),
         has_key,
-        keep: retention.copies.or_else(|| {
-            // As many as there are within so many days.
-            let a_week = days.as_ref().map_or(7, Vec::len) as u32;
-            retention.days.map(|days| days.saturating_mul(a_week).div_ceil(7).max(1))
-        }),
+        keep,
         schedule: days.zip(time).map(|(days, time)| before(&days, time)),
     }
+}
+
+/// How many are kept, in words; nothing: all, everywhere.
+fn keeps(places: &[String], at: impl Fn(&String) -> Retention, usual: Retention) -> Option<String> {
+    let words = |kept: Retention| match (kept.copies, kept.days) {
+        (Some(1), _) => "the newest".to_owned(),
+        (Some(copies), _) => format!("the newest {copies}"),
+        (None, Some(1)) => "for a day".to_owned(),
+        (None, Some(days)) => format!("for {days} days"),
+        (None, None) => "all".to_owned(),
+    };
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for (kept, place) in places.iter().map(|place| (words(at(place)), name(place))) {
+        match said.iter_mut().find(|(known, _)| *known == kept) {
+            Some((_, places)) => places.push(place),
+            None => said.push((kept, vec![place])),
+        }
+    }
+    match &said[..] {
+        [] => Some(words(usual)),
+        [(kept, _)] => Some(kept.clone()),
+        _ => {
+            let each = said.iter().map(|(kept, places)| format!("{kept} at {}", places.join(", ")));
+            Some(each.collect::<Vec<_>>().join("; "))
+        }
+    }
+    .filter(|kept| kept != "all")
 }
 
 /// The days of the week, from Monday on, on which there is a backup.
@@ -214,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn each_place_may_keep_another_number_of_them() {
+        let kept = |agents: Value| {
+            let own = said(json!({
+                "automatic_backups_configured": true, "retention": { "copies": 3, "days": null }, "agents": agents,
+                "schedule": { "recurrence": "daily" },
+                "create_backup": { "agent_ids": ["hassio.local", "hassio.nas"], "include_folders": ["media", "ssl"] },
+            }));
+            assert_eq!(own.lacks, ["apps", "share"]);
+            (own.keep, own.keeps.unwrap_or_default())
+        };
+        assert_eq!(kept(json!({ "hassio.nas": { "retention": null } })), (Some(3), "the newest 3".to_owned()));
+        let more = json!({ "hassio.nas": { "retention": { "copies": null, "days": 30 } } });
+        assert_eq!(kept(more), (Some(30), "the newest 3 at this machine; for 30 days at nas".to_owned()));
+        let all = json!({ "hassio.nas": { "retention": { "copies": null, "days": null } } });
+        assert_eq!(kept(all), (None, "the newest 3 at this machine; all at nas".to_owned()));
+    }
+
+    #[test]
     fn places_have_names_and_each_is_encrypted_or_not() {
         let own = said(json!({
             "agents": { "google_drive.ab12": { "protected": false } },
@@ -233,7 +289,7 @@ mod tests {
                 ("Home Assistant Cloud", false, true)
             ]
         );
-        assert_eq!(own.lacks, ["the history", "some apps"]);
+        assert_eq!(own.lacks, ["the history", "some apps", "share", "media", "ssl"]);
         let own = said(json!({ "create_backup": { "agent_ids": ["hassio.local"], "password": null } }));
         assert!(!own.has_key && !own.places[0].is_encrypted);
     }

@@ -20,11 +20,12 @@ use keeper::{
 };
 use serde::{Deserialize, Serialize};
 use store::Cancellation;
-use supervisor::{Apps, BackupDetails, Content, Job, JobKind, Kind, Place, Restore, Secret};
+use supervisor::{Apps, BackupDetails, Content, Job, JobKind, Kind, Place, Restore, Secret, mount::State};
 
 use super::{
     App, Reached, Unanswered, private,
-    whole::{LOOK, SILENT, SOON},
+    sharing::PREFIX,
+    whole::{LOOK, SOON},
 };
 use crate::{
     destination,
@@ -32,7 +33,8 @@ use crate::{
     text,
 };
 
-/// What was ordered, in the state directory.
+/// What was ordered, in the state directory. It stays there until the next order: if how it ended can't be written down,
+/// or that is lost, it is followed again.
 const NOTE: &str = "restore-by-supervisor.json";
 /// Nothing new is heard of it for so long: then that is said.
 const QUIET: Duration = Duration::from_mins(2);
@@ -40,6 +42,7 @@ const QUIET: Duration = Duration::from_mins(2);
 const SHOWS: Duration = Duration::from_secs(5);
 /// It makes room for the parts there.
 const NO_ROOM: &str = "free some space on the machine's data disk, then try again";
+const LOOK_FIRST: &str = "look whether everything works before you restore it again";
 const LOG: &str = "Supervisor's log says more, under Settings > System > Logs > Supervisor";
 
 /// A copy of an archive at one of Haul's locations.
@@ -141,6 +144,8 @@ struct Note {
     ordered: Timestamp,
     /// Jobs that were there before.
     before: Vec<String>,
+    /// Supervisor's network storage then, and whether it worked.
+    storage: BTreeMap<String, bool>,
     /// The job, once it is known.
     job: Option<String>,
 }
@@ -174,26 +179,36 @@ pub(crate) fn restore(
     progress: &Arc<Progress>,
     cancel: &Cancellation,
 ) -> Result<Outcome, Failure> {
-    let (app, reached) = app.ok_or_else(no_app)?;
+    let unknown = |failure| not_well(&format!("it is not known whether {} was restored", wanted.copy.name), failure);
+    let (app, reached) = app.ok_or_else(|| unknown(no_app()))?;
     let _held = reached.hold(&wanted.copy.destination);
     let run = Run { app, wanted, progress, cancel };
-    let followed = if let Some(note) = Note::of(wanted) {
-        run.follow(note, None)
-    } else {
-        let ordered = ordered.filter(|ordered| ordered.at == wanted.ordered).ok_or_else(|| {
-            Failure::new(FAILED, "Haul was stopped before it asked Supervisor").hint("restore it again")
-        })?;
-        run.begin(ordered.key).and_then(|(note, doubt)| run.follow(note, doubt))
+    let ordered = ordered.filter(|ordered| ordered.at == wanted.ordered);
+    let followed = match (Note::of(wanted), ordered) {
+        (Some(note), _) => run.follow(note, None).map_err(unknown),
+        (None, Some(ordered)) => match run.begin(ordered.key) {
+            Ok((note, doubt)) => run.follow(note, doubt).map_err(unknown),
+            // Only here, nothing can have begun.
+            Err(failure) => Err(not_well(&format!("{} was not restored", wanted.copy.name), failure)),
+        },
+        (None, None) => Err(unknown(
+            Failure::new(FAILED, "Haul was stopped, and has no note of what it asked Supervisor").hint(LOOK_FIRST),
+        )),
     };
     progress.say(None);
     if cancel.is_cancelled() {
-        // This app is stopped, and Supervisor is not: the note stays for the next start.
+        // This app is stopped, and Supervisor is not.
         return Ok(Outcome::cancelled());
     }
-    let _ = std::fs::remove_file(Note::path());
+    let lost = followed.as_ref().map_or_else(|_| Vec::new(), |(note, _)| run.lost_storage(note));
     // With every restore, Supervisor brings back its network storage as it is in the backup.
     reached.look_again();
-    followed.map(|job| outcome(wanted, &job))
+    followed.map(|(_, job)| outcome(wanted, &job, &lost))
+}
+
+/// A failure whose sentence begins with what it means.
+fn not_well(what: &str, failure: Failure) -> Failure {
+    Failure { message: text::sanitize(&format!("{what}: {}", failure.message)), ..failure }
 }
 
 /// Where there is no Supervisor.
@@ -211,13 +226,15 @@ struct Run<'a> {
 impl Run<'_> {
     /// Gives the order. What is returned in doubt leaves it open whether it arrived.
     fn begin(&self, key: Option<Password>) -> Result<(Note, Option<Failure>), Failure> {
-        let RestoreParts { slug, storage, home_assistant, apps, folders, ordered, .. } = self.wanted;
+        let RestoreParts { slug, storage: place, home_assistant, apps, folders, ordered, .. } = self.wanted;
         self.progress.say(Some("asking Supervisor"));
         let before = self.app.ask(self.cancel, self.app.supervisor.jobs())?;
-        let mut note = Note { ordered: *ordered, before: before.into_iter().map(|job| job.uuid).collect(), job: None };
+        let storage = self.storage()?;
+        let before = before.into_iter().map(|job| job.uuid).collect();
+        let mut note = Note { ordered: *ordered, before, storage, job: None };
         note.keep()?;
         let how =
-            Restore { password: key.map(|key| Secret::new(key.expose())), place: Some(Place::Mount(storage.clone())) };
+            Restore { password: key.map(|key| Secret::new(key.expose())), place: Some(Place::Mount(place.clone())) };
         let content = Content {
             homeassistant: *home_assistant,
             apps: Apps::These(apps.keys().cloned().collect()),
@@ -240,8 +257,8 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for the end of Supervisor's job.
-    fn follow(&self, mut note: Note, doubt: Option<Failure>) -> Result<Job, Failure> {
+    /// Waits for the end of Supervisor's job, however long nothing is heard of it: it may go on all the same.
+    fn follow(&self, mut note: Note, doubt: Option<Failure>) -> Result<(Note, Job), Failure> {
         let (begun, mut heard) = (Instant::now(), Instant::now());
         let (mut news, mut since) = (None, Instant::now());
         while !self.cancel.is_cancelled() {
@@ -253,7 +270,7 @@ impl Run<'_> {
                 Ok(Some(job)) => {
                     heard = Instant::now();
                     if job.is_done() {
-                        return Ok(job);
+                        return Ok((note, job));
                     }
                     if note.job.is_none() {
                         note.job = Some(job.uuid.clone());
@@ -268,34 +285,42 @@ impl Run<'_> {
                 Ok(None) if begun.elapsed() < SHOWS => {}
                 Ok(None) => {
                     return Err(doubt.unwrap_or_else(|| {
-                        let message = "Haul was stopped while it asked Supervisor, which knows of no restore";
-                        Failure::new(FAILED, message).hint("look whether Home Assistant works, and restore it again")
+                        let message = "Haul was stopped while it asked Supervisor, which knows of no restore now";
+                        Failure::new(FAILED, message).hint(LOOK_FIRST)
                     }));
                 }
                 Err(Unanswered::Failed(error)) if error.kind == Kind::NotFound => {
                     let message = "Supervisor was restarted and does not know any more how the restore ended";
-                    return Err(Failure::new(FAILED, message)
-                        .hint("look whether everything works; restore it again if something does not"));
+                    return Err(Failure::new(FAILED, message).hint(LOOK_FIRST));
                 }
                 Err(Unanswered::Stopped) => break,
                 // Whatever it is: that the restore is lost sight of would be worse than to ask in vain.
-                Err(_) if heard.elapsed() < SILENT => {
-                    if heard.elapsed() > QUIET {
-                        let silent = minutes(heard.elapsed());
-                        self.progress.say(Some(&format!("no answer from Supervisor for {silent}; it is asked again")));
-                    }
+                Err(Unanswered::Failed(_)) if heard.elapsed() > QUIET => {
+                    let silent = minutes(heard.elapsed());
+                    self.progress.say(Some(&format!("no answer from Supervisor for {silent}; it is asked again")));
                 }
-                Err(Unanswered::Failed(error)) => {
-                    let message = format!(
-                        "how it ended is not known, because Haul could not ask Supervisor for {}: {error}",
-                        minutes(heard.elapsed())
-                    );
-                    return Err(Failure::new(FAILED, message).hint(format!("look whether everything works; {LOG}")));
-                }
+                Err(Unanswered::Failed(_)) => {}
             }
             self.cancel.sleep((begun.elapsed() / 2).clamp(SOON, LOOK));
         }
         Err(Unanswered::Stopped.into())
+    }
+
+    /// Supervisor's network storage, other than Haul's own, and whether it works.
+    fn storage(&self) -> Result<BTreeMap<String, bool>, Unanswered> {
+        let all = self.app.ask(self.cancel, self.app.supervisor.mounts())?.mounts.into_iter();
+        let others = all.filter(|mount| !mount.name.starts_with(PREFIX));
+        Ok(others.map(|mount| (mount.name, mount.state == State::Active)).collect())
+    }
+
+    /// What network storage does not work after a restore, and did not fail before. Supervisor restores it, too, and names
+    /// no failure of that among its errors.
+    fn lost_storage(&self, note: &Note) -> Vec<String> {
+        let Ok(now) = self.storage() else { return Vec::new() };
+        let gone = note.storage.keys().filter(|name| !now.contains_key(*name));
+        let gone = gone.map(|name| format!("the network storage {name} is gone"));
+        let failed = now.iter().filter(|(name, works)| !**works && note.storage.get(*name) != Some(&false));
+        gone.chain(failed.map(|(name, _)| format!("the network storage {name} does not work"))).collect()
     }
 
     /// The job of an order whose answer was lost: the restore of this backup that was not there before.
@@ -339,12 +364,20 @@ fn name(wanted: &RestoreParts, part: &Job) -> Option<String> {
     Some(wanted.apps.get(id).unwrap_or(id).clone())
 }
 
-fn outcome(wanted: &RestoreParts, job: &Job) -> Outcome {
+fn outcome(wanted: &RestoreParts, job: &Job, lost: &[String]) -> Outcome {
     let archive = &wanted.copy.name;
     let mut all: Vec<&str> = Vec::new();
     all.extend(wanted.home_assistant.then_some("Home Assistant"));
     all.extend(wanted.apps.values().chain(&wanted.folders).map(String::as_str));
     let failed = complaints(wanted, job);
+    if failed.is_empty() && !lost.is_empty() {
+        let (all, lost) = (all.join(", "), lost.join("; "));
+        let message = format!("Supervisor restored {all} from {archive}, and now {lost}");
+        let mut outcome = Outcome::done(text::sanitize(&message), Found::Nothing);
+        outcome.ending = Ending::Incomplete;
+        outcome.hint = Some("look under Settings > System > Storage, and set it up again there".to_owned());
+        return outcome;
+    }
     if failed.is_empty() {
         let mut done = Outcome::done(
             text::sanitize(&format!("Supervisor restored {} from {archive}", all.join(", "))),
@@ -357,7 +390,7 @@ fn outcome(wanted: &RestoreParts, job: &Job) -> Outcome {
         });
         return done;
     }
-    let what = failed.join("; ");
+    let what = failed.iter().chain(lost).map(String::as_str).collect::<Vec<_>>().join("; ");
     let emptied = emptied(wanted, job);
     if job.errors.is_empty() {
         let message = text::sanitize(&format!("Supervisor did not restore all of {archive}: {what}"));
@@ -367,7 +400,7 @@ fn outcome(wanted: &RestoreParts, job: &Job) -> Outcome {
         return outcome;
     }
     Outcome::failed(keeper::status::Failure {
-        message: text::sanitize(&format!("Supervisor broke it off: {what}")),
+        message: text::sanitize(&format!("Supervisor broke off the restore of {archive}: {what}")),
         hint: Some(format!("{emptied}parts of it may be restored: look whether everything works; {LOG}")),
         passes: false,
     })
@@ -479,21 +512,21 @@ mod tests {
     fn each_failure_is_said_once_with_the_part_that_it_belongs_to() {
         let broken = json!([{ "type": "HomeAssistantError", "message": "Can't stop Core" }]);
         let core = json!([{ "name": "backup_restore_homeassistant", "done": true, "errors": broken }]);
-        let ended = outcome(&wanted(), &job("home_assistant", &core, &broken));
+        let ended = outcome(&wanted(), &job("home_assistant", &core, &broken), &[]);
         assert_eq!(ended.ending, Ending::Failed);
-        assert_eq!(ended.message, "Supervisor broke it off: Home Assistant: Can't stop Core");
+        assert_eq!(ended.message, "Supervisor broke off the restore of a.tar: Home Assistant: Can't stop Core");
 
         let folder = json!([{ "name": "backup_restore_folders", "done": true, "child_jobs": [
             { "name": "backup_folder_restore", "reference": "ssl", "done": true,
               "errors": [{ "type": "BackupError", "message": null }] },
         ] }]);
-        let ended = outcome(&wanted(), &job("apps", &folder, &json!([])));
+        let ended = outcome(&wanted(), &job("apps", &folder, &json!([])), &[]);
         assert_eq!(ended.ending, Ending::Incomplete);
         assert_eq!(ended.message, "Supervisor did not restore all of a.tar: ssl: BackupError");
         let hint = ended.hint.unwrap();
         assert!(hint.starts_with("the folder ssl may be empty or incomplete now; the rest is restored"), "{hint}");
 
-        let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])));
+        let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])), &[]);
         let all = "Supervisor restored Home Assistant, Terminal & SSH, ssl from a.tar";
         assert_eq!((ended.ending, ended.message.as_str()), (Ending::Done, all));
         assert!(ended.hint.unwrap().contains("log in with a password of that time"));

@@ -29,7 +29,7 @@ const PASSWORD: &str = "share-password";
 /// The default place for backups, as it was before Supervisor changed it by itself.
 const DEFAULT: &str = "default-backup-mount";
 /// Names of network storage that are Haul's begin with this.
-const PREFIX: &str = "haul_";
+pub(super) const PREFIX: &str = "haul_";
 /// Supervisor is asked anew so often whether it has mounted what it should.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// Something is not as it should be: sooner.

@@ -9,6 +9,7 @@ use keeper::{
 };
 use reqwest::{RequestBuilder, StatusCode, Url, header::LOCATION};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use store::Cancellation;
 
 use super::{TIME_LIMIT, body, innermost, is_loud, secret};
@@ -122,11 +123,16 @@ impl Site {
     }
 }
 
-/// What Home Assistant is to do. Its notifications are of a problem as long as that exists.
+/// What Home Assistant is to do. Its notifications are of a problem as long as that exists, and all of its users see
+/// them.
 pub(super) fn action(service: Option<&str>, notice: &Notice, now: Timestamp) -> (String, Value) {
     let key = notice.problem().map_or_else(|| notice.kind(), |problem| &problem.key);
     let id = id(key);
-    let (title, message) = (notice.title(), body(notice, now));
+    // `notify.persistent_notification` shows them, too.
+    let (title, message) = match service.filter(|service| !service.contains("persistent_notification")) {
+        None => notice.public(),
+        Some(_) => (unmarked(&notice.title()), unmarked(&body(notice, now))),
+    };
     match service {
         Some(service) => (service.to_owned(), json!({ "title": title, "message": message, "data": { "tag": id } })),
         None if matches!(notice, Notice::Over(_)) => {
@@ -139,27 +145,87 @@ pub(super) fn action(service: Option<&str>, notice: &Notice, now: Timestamp) -> 
     }
 }
 
-/// What Home Assistant calls the notification of a problem: different for different problems, whatever jobs are called.
+/// The same words, in which neither Markdown nor HTML sees a link, an image or a tag. What a service makes of its text is
+/// its own matter, and whoever can write to a destination chooses the names of archives.
+fn unmarked(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        plain.push(c);
+        let opens = match (c, characters.peek()) {
+            (']', Some(next)) => matches!(next, '(' | '[' | ':'),
+            ('<', Some(next)) => !next.is_whitespace(),
+            _ => false,
+        };
+        if opens {
+            plain.push(' ');
+        }
+    }
+    plain
+}
+
+/// What Home Assistant calls the notification of a problem: different for different problems. All of its users see that,
+/// too, so it does not name the job.
 fn id(key: &str) -> String {
     let (kind, of) = key.split_once(':').unwrap_or((key, ""));
-    let plain = |c: char| match c {
-        'a'..='z' | '0'..='9' => c.to_string(),
-        _ if u32::from(c) < 0x100 => format!("_{:02x}", u32::from(c)),
-        _ => format!("_u{:06x}", u32::from(c)),
-    };
-    let of: String = of.chars().map(plain).collect();
     let kind = kind.replace('-', "_");
-    if of.is_empty() { format!("haul_{kind}") } else { format!("haul_{kind}_{of}") }
+    if of.is_empty() {
+        return format!("haul_{kind}");
+    }
+    let digest = Sha256::digest(of)[..8].iter().fold(0_u64, |digest, byte| digest << 8 | u64::from(*byte));
+    format!("haul_{kind}_{digest:016x}")
 }
 
 #[cfg(test)]
 mod tests {
+    use keeper::status::Problem;
+
+    use super::*;
+
+    /// What whoever can write to a destination may call an archive, and what else says something of a home.
+    const NAMES: [&str; 5] =
+        ["![](https://evil.example/x).tar", "[Sign in](https://evil.example)", "<b>a", "/srv/nas", "cabin"];
+
+    fn damaged() -> Notice {
+        Notice::Begun(Problem {
+            key: "copy-damaged:cabin:/srv/nas:![](https://evil.example/x).tar".to_owned(),
+            kind: "copy-damaged".to_owned(),
+            level: Level::Error,
+            job: Some("cabin".to_owned()),
+            destination: Some("/srv/nas".to_owned()),
+            since: Timestamp::UNIX_EPOCH,
+            message: NAMES.join(", "),
+            hint: Some(NAMES.join(" and ")),
+        })
+    }
+
+    #[test]
+    fn what_all_users_of_home_assistant_see_names_nothing() {
+        for service in [None, Some("notify.persistent_notification")] {
+            let (_, data) = action(service, &damaged(), Timestamp::UNIX_EPOCH);
+            let shown = data.to_string();
+            assert!(NAMES.iter().all(|name| !shown.contains(name)) && !shown.contains("evil"), "{shown}");
+            assert_eq!(data["title"], "Haul: backups are not safe");
+            assert_eq!(data["message"], "A copy is damaged. Open Haul to see more.");
+        }
+    }
+
+    #[test]
+    fn a_service_that_takes_its_text_for_markup_shows_no_link_image_or_tag() {
+        let (_, data) = action(Some("notify.mobile_app_phone"), &damaged(), Timestamp::UNIX_EPOCH);
+        let message = data["message"].as_str().unwrap_or_default();
+        assert!(message.contains("[Sign in] (https://evil.example)"), "{message}");
+        assert!(["](", "<b"].iter().all(|markup| !message.contains(markup)), "{message}");
+        assert_eq!(data["title"], "Haul: backups are not safe: cabin");
+        assert_eq!(unmarked("[a][b] [b]: c a < b ]"), "[a] [b] [b] : c a < b ]");
+    }
+
     #[test]
     fn two_problems_never_have_one_notification() {
         let keys =
             ["blocked:x-y:nas", "blocked:x_y:nas", "blocked:x:y:nas", "blocked:X-y:nas", "blocked:xʚ:nas", "state"];
-        let mut ids: Vec<String> = keys.map(super::id).to_vec();
-        assert_eq!(super::id("backup-failed:home"), "haul_backup_failed_home");
+        let mut ids: Vec<String> = keys.map(id).to_vec();
+        assert_eq!((ids[5].as_str(), id(keys[0])), ("haul_state", ids[0].clone()));
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), keys.len());

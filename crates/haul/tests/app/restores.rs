@@ -152,7 +152,6 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
         "background": true,
     });
     assert_eq!(orders, [wanted]);
-    assert!(!scene.home.path("state/restore-by-supervisor.json").exists());
 }
 
 #[test]
@@ -162,6 +161,9 @@ fn what_supervisor_does_is_followed_by_the_next_app_when_one_was_killed() {
     scene.order("app=core_ssh&sure=yes");
     wait::until("it is followed", || scene.status().contains("Supervisor restores the app Terminal & SSH"));
     scene.app.end();
+    // As if a kill, or a full disk, kept its end from being written down.
+    let catalog = || ["", "-wal"].map(|part| scene.home.path(&format!("state/catalog.db{part}")));
+    let unended = catalog().map(|path| fs::read(path).unwrap_or_default());
     // No key is left behind by it.
     for entry in fs::read_dir(scene.home.path("state")).unwrap() {
         let content = fs::read(entry.unwrap().path()).unwrap_or_default();
@@ -171,6 +173,22 @@ fn what_supervisor_does_is_followed_by_the_next_app_when_one_was_killed() {
     wait::until("it is followed again", || scene.status().contains("Supervisor restores the app Terminal & SSH"));
     scene.hold(None);
     scene.app.says("Supervisor restored Terminal & SSH from");
+    let loses_its_end = |scene: &mut Scene| {
+        scene.app.end();
+        let _ = fs::remove_file(scene.home.path("state/catalog.db-shm"));
+        let paths = ["", "-wal"].map(|part| scene.home.path(&format!("state/catalog.db{part}")));
+        paths.iter().zip(&unended).for_each(|(path, content)| fs::write(path, content).unwrap());
+    };
+    loses_its_end(&mut scene);
+    scene.app = scene.home.start(&scene.supervisor);
+    scene.app.says("Supervisor restored Terminal & SSH from");
+    // Without its note, nothing is known, least of all that nothing was restored.
+    loses_its_end(&mut scene);
+    fs::write(scene.home.path("state/restore-by-supervisor.json"), "{").unwrap();
+    scene.app = scene.home.start(&scene.supervisor);
+    let line = scene.app.says("it is not known whether");
+    assert!(line.contains("look whether everything works before you restore it again"), "{line}");
+    assert_eq!(scene.orders().len(), 1, "it is not asked again");
 
     // Stopped as an update does it, after an order whose answer was lost.
     scene.hold(Some("apps"));
@@ -224,9 +242,21 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     let line = scene.app.says("Supervisor did not restore all of");
     assert!(line.contains("Terminal & SSH: Can't restore backup core_ssh; the rest is restored"), "{line}");
 
-    // All of it.
+    // Network storage is not back, of which Supervisor says nothing.
+    let mut down = testkit::supervisor::mount("media", "192.168.1.10", "media");
     scene.supervisor.change(|world| {
         world.unrestorable.clear();
+        world.mounts.push(down.clone());
+        down.insert("state".to_owned(), json!("failed"));
+        world.saved_mounts = vec![down];
+    });
+    scene.order("app=core_ssh&sure=yes");
+    let line = scene.app.says("and now the network storage media does not work");
+    assert!(line.contains("warning: ") && line.contains("Settings > System > Storage"), "{line}");
+
+    // All of it.
+    scene.supervisor.change(|world| {
+        world.saved_mounts.clear();
         world.restoring = Some(Arc::new(|_| Err("Restore error, see supervisor logs".to_owned())));
     });
     scene.order(forms);
@@ -234,16 +264,17 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     assert!(line.contains("Settings > System > Logs > Supervisor"), "{line}");
     scene.supervisor.change(|world| world.restoring = None);
 
-    // It refuses, it fails before it begins, somebody else was faster.
-    for (status, said, says) in [
-        (400, "Must update supervisor first.", "Must update supervisor first"),
-        (400, "Another job is running for job group backup_manager", "Another job is running"),
-        (500, "Internal", "Supervisor says: Internal"),
+    // It refuses, somebody else was faster, it fails and may have begun.
+    let not = "was not restored: ";
+    for (status, said, begins, says) in [
+        (400, "Must update supervisor first.", not, "Must update supervisor first"),
+        (400, "Another job is running for job group backup_manager", not, "Another job is running"),
+        (500, "Internal", "it is not known whether", "Supervisor says: Internal"),
     ] {
         let answer = json!({ "result": "error", "message": said }).to_string();
         scene.supervisor.fault("POST", "/backups/*", Fault::Says(status, answer));
         scene.order(forms);
-        let line = scene.app.says("was not restored: ");
+        let line = scene.app.says(begins);
         assert!(line.contains(says), "{line}");
     }
 
@@ -260,7 +291,8 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     scene.supervisor.unplug();
     scene.hold(None);
     scene.supervisor.plug();
-    scene.app.says("Supervisor was restarted and does not know any more how the restore ended");
+    let line = scene.app.says("Supervisor was restarted and does not know any more how the restore ended");
+    assert!(line.contains("it is not known whether"), "{line}");
 
     // Supervisor has something else there, or nothing.
     scene.supervisor.change(|world| {

@@ -183,27 +183,12 @@ pub(crate) fn strip_summary(job: &JobStatus) -> String {
 
 /// A problem's name.
 pub(crate) fn problem(problem: &Problem) -> String {
-    let about =
-        |what: &str, name: &Option<String>| name.as_ref().map_or(what.to_owned(), |name| format!("{what}: {name}"));
-    match problem.kind.as_str() {
-        "backup-failed" => about("The last backup failed", &problem.job),
-        "overdue" => about("No recent backup", &problem.job),
-        "no-backup" => about("No backup is left", &problem.job),
-        "incomplete" => about("The last backup lacks something", &problem.job),
-        "not-proven" => about("Not proven to restore", &problem.job),
-        "blocked" => about("A copy is missing and can't be made", &problem.destination),
-        "copy-damaged" => about("A copy is damaged", &problem.destination),
-        "unchecked" => about("A copy can't be checked", &problem.destination),
-        "shared" => about("Two use one place", &problem.destination),
-        "destination-away" => about("A location can't be reached", &problem.destination),
-        "trouble" => about("Something failed at a location", &problem.destination),
-        "removals-wait" => about("Removing backups needs your consent", &problem.destination),
-        "configuration" => "The configuration has a mistake".to_owned(),
-        "state" => "Haul can't write down what it does".to_owned(),
-        "notify-failed" => "A message does not arrive".to_owned(),
-        "mqtt-failed" => "Home Assistant is not told by MQTT".to_owned(),
-        other => other.replace('-', " "),
-    }
+    let of = match problem.kind.as_str() {
+        "backup-failed" | "overdue" | "no-backup" | "incomplete" | "not-proven" => &problem.job,
+        "configuration" | "state" | "notify-failed" | "mqtt-failed" => &None,
+        _ => &problem.destination,
+    };
+    of.as_ref().map_or_else(|| problem.title().to_owned(), |of| format!("{}: {of}", problem.title()))
 }
 
 /// What to press about it: the words, and where the form goes.

@@ -557,7 +557,13 @@ async fn administrators_of_home_assistant_have_no_other_password() {
     let form = format!("csrf={}", page.hidden("csrf"));
     let got = site.send(request("POST", "/settings/kit", &[("content-type", FORM)], &form), Trust::Ingress).await;
     assert!(got.status == StatusCode::OK && got.text.contains("9K4T-7QXM-2PRW"), "{}", got.text);
-    assert_eq!(*site.service.told.lock().unwrap(), ["through Home Assistant"]);
+    // Which one did it is told, as Home Assistant says it.
+    for (header, name) in [("x-remote-user-name", "ada"), ("x-remote-user-display-name", "Ada Lovelace")] {
+        let headers = [("content-type", FORM), ("x-remote-user-name", "ada"), (header, name)];
+        site.send(request("POST", "/settings/kit", &headers, &form), Trust::Ingress).await;
+    }
+    let told = ["through Home Assistant", "by ada through Home Assistant", "by Ada Lovelace through Home Assistant"];
+    assert_eq!(*site.service.told.lock().unwrap(), told);
 }
 
 #[tokio::test]
