@@ -188,6 +188,8 @@ pub(crate) fn problem(problem: &Problem) -> String {
     match problem.kind.as_str() {
         "backup-failed" => about("The last backup failed", &problem.job),
         "overdue" => about("No recent backup", &problem.job),
+        "waiting" => about("Waiting for Home Assistant", &problem.job),
+        "no-backup" if problem.level < Level::Error => about("No backup at the new locations yet", &problem.job),
         "no-backup" => about("No backup is left", &problem.job),
         "incomplete" => about("The last backup lacks something", &problem.job),
         "not-proven" => about("Not proven to restore", &problem.job),
@@ -217,6 +219,17 @@ pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
         ("destination-away" | "trouble" | "blocked", _) => Some(("Try again now", "/sync".to_owned())),
         ("copy-damaged", _) => Some(("Repair from another copy", "/sync".to_owned())),
         _ => None,
+    }
+}
+
+/// A folder of Home Assistant by the name that it has there.
+pub(crate) fn folder(name: &str) -> String {
+    match name {
+        "share" => "Share".to_owned(),
+        "ssl" => "SSL".to_owned(),
+        "media" => "Media".to_owned(),
+        "addons/local" => "Local apps".to_owned(),
+        other => format!("Folder {other}"),
     }
 }
 

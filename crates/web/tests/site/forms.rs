@@ -70,9 +70,12 @@ async fn an_order_that_fails_says_why_and_what_to_do() {
 async fn a_restore_says_first_what_it_does_and_keeps_what_was_typed() {
     let site = Site::new(State::good());
     let page = site.get("/backups/a2/restore?destination=nas").await.text;
-    for says in
-        ["only then puts the files in place", "is kept beside the restored one", "In place of", "Empty: the key of"]
-    {
+    for says in [
+        "only then puts the files in place",
+        "is kept beside the restored one",
+        "In place of",
+        "Empty: the encryption key of",
+    ] {
         assert!(page.contains(says), "{says}");
     }
     let got = site.post("/backups/a2/restore", "where=new&into=%2Ffull&only=a.yaml").await;
@@ -460,6 +463,12 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
     assert!(got.text.contains("id=\"sure-wrong\"") && got.text.contains("value=\"core_ssh\" checked"), "{}", got.text);
     let got = site.post(&path, &format!("{ticked}&sure=yes&key=wrong")).await;
     assert!(got.text.contains("id=\"key-wrong\"") && !got.text.contains("value=\"wrong\""), "{}", got.text);
+    let got = site.post(&path, &format!("{ticked}&sure=yes&key=")).await;
+    assert!(
+        got.status == StatusCode::UNPROCESSABLE_ENTITY && got.text.contains("Enter the encryption key."),
+        "{}",
+        got.text
+    );
     *site.service.failure.lock().unwrap() =
         Some(Failure { message: "Supervisor is busy".to_owned(), hint: Some("try again".to_owned()), passes: true });
     let got = site.post(&path, &format!("{ticked}&sure=yes")).await;
@@ -469,6 +478,11 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
     let wanted = site.service.restored.lock().unwrap().remove(0);
     assert_eq!((wanted.home_assistant, wanted.destination.as_deref()), (true, Some("drive")));
     assert_eq!((wanted.apps, wanted.folders), (vec!["core_ssh".to_owned()], vec!["ssl".to_owned()]));
+    // Only what Supervisor reaches can be chosen.
+    let many = Site::new(State::many());
+    let got = many.get(&format!("/backups/{}/restore-parts", many.archive(0).id)).await.text;
+    assert!(got.contains("<option value=\"nas\"") && got.contains("<option value=\"usb-disk\""), "{got}");
+    assert!(!got.contains("<option value=\"gdrive\"") && !got.contains("<option value=\"parents\""), "{got}");
     // What can't be restored says why, and nothing can be ticked.
     let got = site.get(&format!("{path}?destination=drive")).await;
     assert!(got.text.contains("does not reach drive") && !got.text.contains("type=\"checkbox\""), "{}", got.text);
