@@ -508,7 +508,7 @@ async fn only_who_has_shown_the_password_sets_commands() {
         }
     };
     let page = through("GET", "/settings/jobs/home", vec![], String::new()).await;
-    assert!(!page.text.contains("name=\"before\"") && page.text.contains("They stay as they are."), "{}", page.text);
+    assert!(!page.text.contains("name=\"before\"") && !page.text.contains("own password"), "{}", page.text);
     let csrf = page.hidden("csrf");
     let form = format!("{JOB}&before=reboot&boot=sh&csrf={csrf}");
     let got = through("POST", "/settings/jobs/home", vec![("content-type", FORM.to_owned())], form).await;
@@ -606,4 +606,27 @@ async fn a_sign_in_is_on_every_form_until_it_is_cancelled() {
     }
     let got = site.post("/settings/location", "name=cloud&kind=sftp&do=end-sign-in").await;
     assert!(!got.text.contains("ABCD-EFGH") && got.text.contains("value=\"cloud\""), "{}", got.text);
+}
+
+#[tokio::test]
+async fn the_app_names_nothing_that_is_not_possible_there() {
+    let site = Site::new(State::good());
+    for (path, elsewhere, inside) in [
+        ("/recovery", "--replace", "install Haul there"),
+        ("/settings", "Edit the file", "Secrets are not shown"),
+        ("/log", "docker logs", "since it was started"),
+        ("/jobs/home/migrate", "Move to another machine", "not apps and folders"),
+        ("/settings/locations/nas/remove", "no longer shows", "automatic backups go there"),
+    ] {
+        let there = site.send(request("GET", path, &[], ""), Trust::Ingress).await.text;
+        assert!(there.contains(inside), "{path}: {there}");
+        let here = site.get(path).await.text;
+        assert!(here.contains(elsewhere), "{path}: {here}");
+        let is_common = path.starts_with("/jobs") || path.starts_with("/settings/locations");
+        assert!(is_common || !there.contains(elsewhere), "{path}: {there}");
+    }
+    let page = site.send(request("GET", "/settings", &[], ""), Trust::Ingress).await;
+    let form = format!("csrf={}", page.hidden("csrf"));
+    let kit = site.send(request("POST", "/settings/kit", &[("content-type", FORM)], &form), Trust::Ingress).await.text;
+    assert!(kit.contains("Or install Haul there") && !kit.contains("haul restore"), "{kit}");
 }
