@@ -35,6 +35,8 @@ pub struct JobFacts {
     pub instance: Option<String>,
     /// Since when it is known.
     pub since: Option<Timestamp>,
+    /// Since when it has other destinations than those that hold its backups.
+    pub moved: Option<Timestamp>,
     /// The archives that it made ([`Copy::archive`]) and that do not say of which instance they are.
     pub made: BTreeSet<String>,
     /// When its last backup began that was due or counts as such; by destinations that have schedules of their own as
@@ -102,6 +104,8 @@ pub struct DestinationFacts {
     pub removed: BTreeMap<String, Timestamp>,
     /// Archives that somebody deleted here ([`Copy::archive`]): they are not sent here again.
     pub deleted: BTreeSet<String>,
+    /// The jobs whose backups it has held since it is known.
+    pub held: BTreeSet<String>,
     /// What it holds, by name there.
     #[serde(skip)]
     pub copies: Copies,

@@ -83,6 +83,12 @@ pub(crate) fn from(known: &mut Known, task: &Task, outcome: &Outcome, started: T
             for (job, archive) in made {
                 known.jobs.entry(job).or_default().made.insert(archive);
             }
+            if let Some(facts) = known.destinations.get_mut(destination) {
+                for (job, _) in known.jobs.iter().filter(|(_, owner)| facts.copies.iter().any(|copy| owner.owns(copy)))
+                {
+                    facts.held.insert(job.clone());
+                }
+            }
         }
         Task::Copy { job, to, from, .. } => {
             let facts = known.destinations.entry(to.destination.clone()).or_default();
@@ -255,6 +261,7 @@ fn note_arrival(facts: &mut DestinationFacts, arrived: &Arrived, job: &str, now:
     facts.removed.remove(&arrived.name);
     let arrival = Arrival { at: now, compared: arrived.compared, job: Some(job.to_owned()) };
     facts.arrivals.insert(arrived.name.clone(), arrival);
+    facts.held.insert(job.to_owned());
 }
 
 /// Notes whether what was done there succeeded.

@@ -10,7 +10,8 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
     let kind = parts.next().unwrap_or_default();
     let what = match kind {
         "backup-failed" => "Backups succeed again",
-        "no-backup" => "There is a backup again",
+        "waiting" => "Haul no longer waits for Home Assistant",
+        "no-backup" => "There is a backup at its locations",
         "overdue" => "There is a recent whole backup again",
         "destination-away" => "Can be reached again",
         "copy-damaged" => "The damaged copy is gone, was replaced, or has changed since",

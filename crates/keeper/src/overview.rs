@@ -9,7 +9,7 @@ use engine::{Phase, SharedStr, inventory::Called, retention::Origin};
 use jiff::{Timestamp, ToSpan, Zoned, civil::Date};
 
 use crate::{
-    facts::{Copy, DestinationFacts, Known},
+    facts::{Copy, DestinationFacts, JobFacts, Known},
     job::{Job, Target},
     learn,
     settings::{RunningTask, Settings},
@@ -63,6 +63,28 @@ impl Facts<'_> {
     /// Its whole copies. One that is dated ahead, as after a clock was wrong, says nothing of how old backups are.
     fn whole<'s>(&'s self, job: &'s Job) -> impl Iterator<Item = (&'s str, &'s str, &'s Copy)> {
         self.copies(job).filter(|(_, _, copy)| copy.is_whole() && !copy.is_ahead(self.at()))
+    }
+
+    /// Whether one of its destinations has held its backups.
+    fn has_held(&self, job: &Job) -> bool {
+        let mut places = job.destinations.iter().filter_map(|to| self.known.destinations.get(&to.destination));
+        places.any(|place| place.held.contains(&job.name))
+    }
+
+    /// Whether all of its backups were made for other destinations than it has now.
+    pub(crate) fn has_moved(&self, job: &Job) -> bool {
+        let made = |known: &JobFacts| {
+            let last = known.last.as_ref().map(|last| last.ending);
+            known.moved.is_some() || known.seconds > 0.0 || matches!(last, Some(Ending::Done | Ending::Incomplete))
+        };
+        self.known.jobs.get(&job.name).is_some_and(made) && !self.has_held(job) && self.copies(job).next().is_none()
+    }
+
+    /// Since when it could have had a backup and has none. Nothing: its destinations are new, and when they came is not
+    /// noted yet.
+    fn without_backup_since(&self, job: &Job) -> Option<Timestamp> {
+        let known = self.known.jobs.get(&job.name)?;
+        if self.has_moved(job) { known.moved } else { known.since }
     }
 
     fn removals<'s>(&'s self, destination: &'s str) -> impl Iterator<Item = &'s Removals> {
@@ -204,8 +226,9 @@ fn days(facts: &Facts<'_>, job: &Job) -> Vec<Day> {
         *day = (day.0 || copy.is_whole(), day.1.max(copy.item.size));
     }
     let last = facts.known.jobs.get(&job.name).and_then(|known| known.last.as_ref());
-    let failed =
-        last.filter(|last| last.ending == Ending::Failed).map(|last| last.started.to_zoned(zone.clone()).date());
+    let failed = last
+        .filter(|last| last.ending == Ending::Failed && !last.is_waiting())
+        .map(|last| last.started.to_zoned(zone.clone()).date());
     let days = (0..DAYS).rev().filter_map(|back| today.checked_sub(i64::try_from(back).ok()?.days()).ok());
     days.map(|date| {
         let (level, size) = match made.get(&date) {
@@ -325,7 +348,7 @@ fn destination(facts: &Facts<'_>, name: &str, known: &DestinationFacts, problems
 pub(crate) fn overdue_next(facts: &Facts<'_>) -> Option<Timestamp> {
     let at = facts.settings.jobs.iter().filter(|job| !job.paused).filter_map(|job| {
         let newest = facts.whole(job).map(|(_, _, copy)| copy.item.date).max();
-        let since = newest.or(facts.known.jobs.get(&job.name)?.since)?;
+        let since = newest.or_else(|| facts.without_backup_since(job))?;
         since.checked_add(job.overdue_after.saturating_add(Duration::from_secs(1))).ok()
     });
     at.filter(|at| *at > facts.at()).min()
@@ -349,6 +372,26 @@ pub(crate) fn problems(facts: &Facts<'_>) -> Vec<Problem> {
     let mut problems = all.all;
     problems.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.key.cmp(&b.key)));
     problems
+}
+
+/// Whether it is not known to be over although the problem is not there at the moment: something else is wrong now that
+/// it can't be told from, or nobody has looked yet.
+pub(crate) fn is_undecided(facts: &Facts<'_>, key: &str) -> bool {
+    let mut parts = key.split(':');
+    let (kind, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let known = || facts.known.jobs.get(name);
+    let job = || facts.settings.jobs.iter().find(|job| job.name == name);
+    match kind {
+        "backup-failed" => known().is_some_and(|known| known.failures > 0),
+        "incomplete" => {
+            let last = known().and_then(|known| known.last.as_ref());
+            last.is_some_and(|last| last.ending != Ending::Done)
+        }
+        "no-backup" => job().is_some_and(|job| facts.copies(job).next().is_none()),
+        "overdue" => job().is_some_and(|job| facts.whole(job).next().is_none()),
+        "trouble" => facts.known.destinations.get(name).is_some_and(|place| place.trouble.is_some()),
+        _ => false,
+    }
 }
 
 struct Problems<'a> {
@@ -425,18 +468,26 @@ impl Problems<'_> {
                 None => "Haul does not try again before the next time it is due".to_owned(),
             };
             let hint = last.hint.as_ref().map_or(again.clone(), |hint| format!("{hint}; {again}"));
-            let message = format!("The last backup failed: {}", last.message);
-            self.add(("backup-failed", Level::Error), of, "", (message, Some(hint)));
+            if last.is_waiting() {
+                self.add(("waiting", Level::Warning), of, "", (last.message.clone(), Some(again)));
+            } else {
+                let message = format!("The last backup failed: {}", last.message);
+                self.add(("backup-failed", Level::Error), of, "", (message, Some(hint)));
+            }
         } else if let Some(last) = known.last.as_ref().filter(|last| last.ending == Ending::Incomplete) {
             let texts = (last.message.clone(), last.hint.clone());
             self.add(("incomplete", Level::Warning), of, "", texts);
         }
         let longest = i64::try_from(job.overdue_after.as_secs()).unwrap_or(i64::MAX);
-        if let Some(since) = newest.or(known.since)
+        let has_moved = facts.has_moved(job);
+        if let Some(since) = newest.or_else(|| facts.without_backup_since(job))
             && facts.at().duration_since(since).as_secs() > longest
         {
             let message = match newest {
                 Some(newest) => format!("The newest whole backup is from {}", words::ago(newest, facts.at())),
+                None if has_moved => {
+                    format!("There is no whole backup, {} after its locations were changed", words::length(longest))
+                }
                 None => format!("There is no whole backup, {} after it was set up", words::length(longest)),
             };
             let hint = "see why newer ones failed, or make one now".to_owned();
@@ -448,15 +499,17 @@ impl Problems<'_> {
             // new.
             place.is_some_and(|place| place.listed.is_some() && place.arrivals.is_empty())
         };
-        let was_made = known.last.as_ref().filter(|last| matches!(last.ending, Ending::Done | Ending::Incomplete));
-        if let Some(last) = was_made
-            && job.destinations.iter().all(is_listed)
-            && facts.copies(job).next().is_none()
-        {
-            let made = words::ago(last.started, facts.at());
-            let message = format!("No backup is left; the last one was made {made}");
+        let is_empty = job.destinations.iter().all(is_listed) && facts.copies(job).next().is_none();
+        if is_empty && facts.has_held(job) {
+            let made = known.last.as_ref().filter(|last| matches!(last.ending, Ending::Done | Ending::Incomplete));
+            let made = made.map(|last| format!("; the last one was made {}", words::ago(last.started, facts.at())));
+            let message = format!("No backup is left{}", made.unwrap_or_default());
             let hint = "see what became of the places where backups were, and make one now".to_owned();
             self.add(("no-backup", Level::Error), of, "", (message, Some(hint)));
+        } else if is_empty && has_moved {
+            let message = "No backup at the new locations yet".to_owned();
+            let hint = "make one now; earlier backups stay where they are".to_owned();
+            self.add(("no-backup", Level::Warning), of, "", (message, Some(hint)));
         }
         if let Some(failure) = &known.rehearsal_failure {
             let level = if known.rehearsal_retry.is_some() { Level::Warning } else { Level::Error };

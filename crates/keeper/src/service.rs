@@ -237,7 +237,8 @@ impl Service {
         let (mut all, mut wake) = (BTreeMap::new(), None);
         for channel in &state.settings.channels {
             let Some(told) = state.told.get(&channel.name) else { continue };
-            let Due { notices, wake: at } = channel.due(told, &problems, &events, now.timestamp());
+            let Due { mut notices, wake: at } = channel.due(told, &problems, &events, now.timestamp());
+            notices.retain(|notice| channel.takes_back || !state.is_early(notice, now));
             wake = wake.into_iter().chain(at).min();
             if !notices.is_empty() {
                 all.insert(channel.name.clone(), notices);
@@ -494,6 +495,7 @@ impl State {
         for job in &self.settings.jobs {
             self.known.jobs.entry(job.name.clone()).or_default().since.get_or_insert(now.timestamp());
         }
+        self.note_moved(now);
         let before = self.to_come(now.timestamp());
         self.count_anew(now);
         self.write_again(now.timestamp());

@@ -198,6 +198,16 @@ pub struct RunStatus {
     pub retry: Option<Timestamp>,
 }
 
+/// How the message of a backup begins that could not be made yet because its Home Assistant is busy.
+pub const WAITING: &str = "Waiting: ";
+
+impl RunStatus {
+    /// Whether it could not begin yet, which is no failure until it has lasted.
+    pub fn is_waiting(&self) -> bool {
+        self.ending == Ending::Failed && self.message.starts_with(WAITING)
+    }
+}
+
 /// A task that runs now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Running {
@@ -275,8 +285,9 @@ pub struct Failure {
 }
 
 /// What can be wrong, each as one word.
-pub const PROBLEM_KINDS: [&str; 16] = [
+pub const PROBLEM_KINDS: [&str; 17] = [
     "backup-failed",
+    "waiting",
     "overdue",
     "no-backup",
     "incomplete",
@@ -321,6 +332,8 @@ impl Problem {
         match self.kind.as_str() {
             "backup-failed" => "The last backup failed",
             "overdue" => "No recent backup",
+            "waiting" => "Waiting for Home Assistant",
+            "no-backup" if self.level < Level::Error => "No backup at the new locations yet",
             "no-backup" => "No backup is left",
             "incomplete" => "The last backup lacks something",
             "not-proven" => "Not proven to restore",

@@ -98,6 +98,11 @@ impl Asked<'_> {
     }
 }
 
+/// Whether Supervisor's words say that it is at something else.
+pub fn is_busy(said: &str) -> bool {
+    said.contains("Another job is running") || said.contains("system is not running - ")
+}
+
 /// What Supervisor's words mean. It has a key for few of its errors, and older versions have none.
 fn kind(status: StatusCode, said: &str, key: &str) -> Kind {
     let says = |words: &str| said.contains(words);
@@ -108,7 +113,7 @@ fn kind(status: StatusCode, said: &str, key: &str) -> Kind {
     }
     if says("System is not ready with state") {
         Kind::NotReady
-    } else if says("Another job is running") || says("system is not running - ") {
+    } else if is_busy(said) {
         Kind::Busy
     } else if says("not enough free space") {
         Kind::Full

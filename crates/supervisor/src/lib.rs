@@ -36,6 +36,7 @@ mod text;
 mod timeouts;
 mod wire;
 
+pub use answer::is_busy;
 pub use backups::{
     Apps, Backup, BackupDetails, Content, Copy, NewBackup, Place, Restore, SavedApp, SavedContent, Started,
 };

@@ -68,6 +68,8 @@ struct Kit {
     jobs: Vec<JobKeys>,
     date: String,
     locations: Vec<DestinationStatus>,
+    /// There is no shell to type a command into.
+    in_app: bool,
     /// What to write into `haul.toml` first.
     lines: Vec<String>,
     /// One of them is a Google Drive.
@@ -105,7 +107,8 @@ pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Resp
     let lines = status.destinations.iter().filter_map(lines).collect();
     let any = |scheme: &str| status.destinations.iter().any(|location| location.address.starts_with(scheme));
     let (signs_in, pairs) = (any("gdrive:"), any("haul:"));
-    let text = Kit { jobs: keys?, date, locations: status.destinations, lines, signs_in, pairs };
+    let text =
+        Kit { jobs: keys?, in_app: asked.is_in_app(), date, locations: status.destinations, lines, signs_in, pairs };
     let text = text.render().map_err(|error| Refusal::broken(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -12,7 +12,7 @@ use engine::{
 use habackup::securetar::Password;
 use keeper::job::Job;
 use store::Cancellation;
-use supervisor::{Job as SupervisorJob, JobKind, NewBackup, Place};
+use supervisor::{Job as SupervisorJob, JobKind, Kind, NewBackup, Place};
 
 use super::{
     App, Reached, Unanswered,
@@ -136,6 +136,9 @@ impl Run {
                 Ok(None)
             }
             Err(Unanswered::Failed(error)) if error.may_have_happened() => Ok(Some(Unanswered::Failed(error))),
+            Err(Unanswered::Failed(error)) if matches!(error.kind, Kind::Busy | Kind::NotReady) => {
+                Err(waiting(&error.reason))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -164,6 +167,9 @@ impl Run {
                     if job.is_done() && !promise.has_begun() {
                         let since = *ended.get_or_insert_with(Instant::now);
                         if let Some(words) = complaints_of_failure(&job) {
+                            if supervisor::is_busy(&words) {
+                                return Err(waiting(&words));
+                            }
                             let message = format!("Supervisor could not make the backup: {words}");
                             return Err(Failure::new(FAILED, message)
                                 .hint("its log says more, under Settings > System > Logs > Supervisor"));
@@ -237,6 +243,17 @@ impl Run {
             self.cancel.sleep(SOON);
         }
     }
+}
+
+/// Supervisor takes no order for a backup at the moment, which is no failure. `said`: its own words.
+fn waiting(said: &str) -> Failure {
+    let other = said.contains("system is not running - ") && !said.contains("freeze") || said.contains("not ready");
+    let why = if other {
+        "Home Assistant is starting or stopping"
+    } else {
+        "Home Assistant is making another backup or restoring one"
+    };
+    Failure::new(FAILED, format!("{}{why}", keeper::status::WAITING)).hint("try again when that has ended")
 }
 
 fn lost() -> Failure {

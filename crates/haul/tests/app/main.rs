@@ -118,6 +118,29 @@ fn a_backup_that_is_due_at_the_start_waits_until_supervisor_has_mounted() {
 }
 
 #[test]
+fn a_backup_waits_for_another_one_of_home_assistant_and_nobody_is_alarmed() {
+    let Some(python) = python() else { return };
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new(&format!("{ONE}{JOB}"));
+    home::writes(&supervisor, &python, &home, |_| {});
+    let app = home.start(&supervisor);
+    app.mount(&supervisor, "haul_nas");
+    supervisor.change(|world| world.state = "freeze");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_ne!(code, Some(0), "{said}");
+    assert!(said.contains("Waiting: Home Assistant is making another backup or restoring one"), "{said}");
+    assert!(!said.contains("blocked from execution"), "{said}");
+    let status = home.json(&["status", "--json"]);
+    let problem = status["problems"].as_array().unwrap().iter().find(|problem| problem["kind"] == "waiting").unwrap();
+    assert_eq!(problem["level"], "warning", "{status}");
+    assert!(problem["hint"].as_str().unwrap().starts_with("Haul tries again at"), "{status}");
+    assert!(supervisor.change(|world| world.notifications.is_empty()), "it has not lasted");
+    supervisor.change(|world| world.state = "running");
+    let (code, said) = home.haul(&["run", "all"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn what_supervisor_loses_is_named_in_its_own_words() {
     let Some(python) = python() else { return };
     let mut world = World::default();
@@ -188,7 +211,7 @@ fn a_backup_that_supervisor_can_not_make_leaves_nothing_and_says_why() {
     // Another backup is under way.
     supervisor.change(|world| world.state = "freeze");
     let (code, said) = home.haul(&["run", "all"]);
-    assert!(code != Some(0) && said.contains("Supervisor"), "{said}");
+    assert!(code != Some(0) && said.contains("Waiting: Home Assistant is making another backup"), "{said}");
 }
 
 #[test]

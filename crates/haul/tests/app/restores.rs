@@ -103,9 +103,13 @@ const CHOSEN: &str = "home_assistant=yes&app=core_ssh&folder=ssl";
 fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
     let Some(mut scene) = Scene::new() else { return };
     let page = scene.app.answer(ADMINISTRATOR, &scene.path());
-    for shown in
-        ["Version 2026.11.0", "with the history", "Terminal &amp; SSH", "Folder share", "<strong>Haul</strong>"]
-    {
+    for shown in [
+        "Version 2026.11.0",
+        "with the history",
+        "Terminal &amp; SSH",
+        "<strong>Share</strong>",
+        "<strong>Haul</strong>",
+    ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     assert!(!page.contains("_haul\"") && !page.contains("name=\"key\""), "{page}");
@@ -118,7 +122,7 @@ fn parts_of_a_backup_are_restored_into_home_assistant_and_followed() {
     for (form, says) in [
         (CHOSEN.to_owned(), "Tick the box"),
         ("sure=yes".to_owned(), "nothing is chosen"),
-        (format!("{CHOSEN}&sure=yes&key=wrong"), "the password is wrong"),
+        (format!("{CHOSEN}&sure=yes&key=wrong"), "this encryption key is wrong"),
         (format!("sure=yes&app={OWN}"), "Haul itself is not in it"),
         (format!("sure=yes&app={OTHER}"), "Haul itself is not in it"),
         ("sure=yes&folder=config".to_owned(), "is not in this backup"),
@@ -323,7 +327,9 @@ fn a_key_that_haul_does_not_know_is_asked_for() {
     let page = scene.app.answer(ADMINISTRATOR, &scene.path());
     assert!(page.contains("name=\"key\"") && page.contains("No key that Haul knows"), "{page}");
     let answer = scene.post("folder=ssl&sure=yes");
-    assert!(says_so(&answer, "the password is wrong"), "{answer}");
+    assert!(says_so(&answer, "no encryption key that Haul knows opens this backup"), "{answer}");
+    let answer = scene.post("folder=ssl&sure=yes&key=");
+    assert!(says_so(&answer, "Enter the encryption key."), "{answer}");
     scene.post(&format!("folder=ssl&sure=yes&key={KEY}"));
     scene.app.says("Supervisor restored ssl from");
     assert_eq!(scene.orders()[0]["password"], KEY);

@@ -160,8 +160,11 @@ fn a_key_that_is_typed_opens_what_the_jobs_key_does_not_and_is_kept_nowhere() {
     fs::write(home.path("key"), "the-second-key").unwrap();
     let refused = home.restore(&json!({ "into": home.path("look") }));
     let says = |answer: &Value, what: &str| assert!(answer["error"].as_str().unwrap().contains(what), "{answer}");
-    says(&refused, "`key`: the password is wrong");
-    says(&home.restore(&json!({ "into": home.path("look"), "key": "no-key-of-it" })), "`key`: the password is wrong");
+    says(&refused, "`key`: no encryption key that Haul knows opens this backup");
+    says(
+        &home.restore(&json!({ "into": home.path("look"), "key": "no-key-of-it" })),
+        "`key`: this encryption key is wrong",
+    );
     home.restore(&json!({ "into": home.path("look"), "key": " the-first-key\n" }));
     home.restored("was restored into");
     assert!(home.path("look/configuration.yaml").exists());

@@ -4,6 +4,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::State;
 use crate::{
+    notices::Notice,
     over, overview,
     status::{Event, Level},
 };
@@ -42,14 +43,40 @@ impl State {
             || self.settings.pings.iter().any(|ping| ping == name)
     }
 
+    /// Whether it would say that something is over which nobody knows yet.
+    pub(super) fn is_early(&self, notice: &Notice, now: &Zoned) -> bool {
+        matches!(notice, Notice::Over(problem) if overview::is_undecided(&self.overview(now), &problem.key))
+    }
+
+    /// Notes since when jobs have other destinations than those that hold their backups.
+    pub(super) fn note_moved(&mut self, now: &Zoned) {
+        let facts = self.overview(now);
+        let moved: Vec<_> = self.settings.jobs.iter().map(|job| (job.name.clone(), facts.has_moved(job))).collect();
+        for (name, has_moved) in moved {
+            let Some(facts) = self.known.jobs.get_mut(&name) else { continue };
+            let since = has_moved.then(|| facts.moved.unwrap_or(now.timestamp()));
+            if facts.moved != since {
+                facts.moved = since;
+                let written = self.catalog.put_job(&name, facts);
+                self.note_writing(written);
+            }
+        }
+    }
+
     /// Notes since when each problem exists, and what is over. Returns whether there is something new.
     pub(super) fn look_for_problems(&mut self, now: &Zoned) -> bool {
         let problems = overview::problems(&self.overview(now));
         let (at, mut events) = (now.timestamp(), Vec::new());
         let before = self.problems.len();
-        let over: Vec<String> =
+        let gone: Vec<String> =
             self.problems.keys().filter(|key| problems.iter().all(|problem| problem.key != **key)).cloned().collect();
-        for key in over {
+        for key in gone {
+            let end = over::event(&key, at);
+            if self.is_watched(end.job.as_deref(), end.destination.as_deref())
+                && overview::is_undecided(&self.overview(now), &key)
+            {
+                continue;
+            }
             self.problems.remove(&key);
             let written = self.catalog.drop_problem(&key);
             self.note_writing(written);

@@ -6,6 +6,7 @@ mod copies;
 mod deleting;
 mod full_disk;
 mod migrating;
+mod over;
 mod parts;
 mod restoring;
 mod world;

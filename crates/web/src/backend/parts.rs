@@ -17,6 +17,8 @@ pub struct Parts {
     pub folders: Vec<FolderPart>,
     /// Haul itself is in it: it can't be restored from its own location, because it would be stopped.
     pub holds_haul: bool,
+    /// The locations that it can be read from: Supervisor has them as network storage.
+    pub reached: Vec<String>,
     /// None of the keys that Haul knows opens it.
     pub needs_key: bool,
     /// It is not encrypted, and automatic backups at this location are: somebody else may have put it there.

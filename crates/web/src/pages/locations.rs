@@ -116,7 +116,16 @@ async fn removal(shared: &Arc<Shared>, asked: &Asked, name: String, wrong: Vec<I
     if !known.jobs.is_empty() {
         lines.push(format!("It is used by {}, which then has one copy less of each backup.", known.jobs.join(" and ")));
     }
-    if holds > 0 {
+    if asked.is_in_app() {
+        lines.push(
+            "It disappears from Home Assistant's backup locations. If Home Assistant's automatic backups go there, \
+             choose another one first."
+                .to_owned(),
+        );
+    }
+    if holds == 0 {
+        lines.push("What is stored there stays.".to_owned());
+    } else {
         lines.push(match holds {
             1 => "The backup there stays, but Haul no longer shows, checks or removes it.".to_owned(),
             _ => format!("The {holds} backups there stay, but Haul no longer shows, checks or removes them."),

@@ -39,7 +39,8 @@ impl Form {
 
     /// The copies to choose from, the best first.
     fn copies(&self) -> Vec<&CopyStatus> {
-        let mut copies: Vec<_> = self.archive.copies.iter().collect();
+        let is_reached = |copy: &&CopyStatus| self.contents.reached.iter().any(|name| *name == *copy.destination);
+        let mut copies: Vec<_> = self.archive.copies.iter().filter(is_reached).collect();
         copies.sort_by_key(|copy| view::copy_level(copy));
         copies
     }
@@ -108,6 +109,11 @@ pub(super) async fn restore(State(shared): Service, Path(id): Path<String>, aske
         key: form.get("key").map(|key| Zeroizing::new(key.to_owned())),
         unencrypted: form.is_set("unencrypted"),
     };
+    // The field is there because no key that Haul knows opens it.
+    if form.iter().any(|(field, value)| field == "key" && value.trim().is_empty()) {
+        let wrong = wrong("key", "Enter the encryption key.");
+        return page(&shared, &asked, archive, form.clone(), Some(wrong)).await;
+    }
     if !form.is_set("sure") {
         let wrong = wrong("sure", "Tick the box if you mean that: what is there now is replaced.");
         return page(&shared, &asked, archive, form.clone(), Some(wrong)).await;

@@ -184,7 +184,7 @@ pub(crate) fn strip_summary(job: &JobStatus) -> String {
 /// A problem's name.
 pub(crate) fn problem(problem: &Problem) -> String {
     let of = match problem.kind.as_str() {
-        "backup-failed" | "overdue" | "no-backup" | "incomplete" | "not-proven" => &problem.job,
+        "backup-failed" | "overdue" | "waiting" | "no-backup" | "incomplete" | "not-proven" => &problem.job,
         "configuration" | "state" | "notify-failed" | "mqtt-failed" => &None,
         _ => &problem.destination,
     };
@@ -202,6 +202,17 @@ pub(crate) fn remedy(problem: &Problem) -> Option<(&'static str, String)> {
         ("destination-away" | "trouble" | "blocked", _) => Some(("Try again now", "/sync".to_owned())),
         ("copy-damaged", _) => Some(("Repair from another copy", "/sync".to_owned())),
         _ => None,
+    }
+}
+
+/// A folder of Home Assistant by the name that it has there.
+pub(crate) fn folder(name: &str) -> String {
+    match name {
+        "share" => "Share".to_owned(),
+        "ssl" => "SSL".to_owned(),
+        "media" => "Media".to_owned(),
+        "addons/local" => "Local apps".to_owned(),
+        other => format!("Folder {other}"),
     }
 }
 

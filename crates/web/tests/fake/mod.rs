@@ -389,7 +389,10 @@ impl Backend for Fake {
             return wrong("into", failure("/full is not empty", "name a directory that is new or empty"));
         }
         if wanted.key.as_ref().is_some_and(|key| key.as_str() == "wrong") {
-            return wrong("key", failure("the password is wrong", "enter the key that this backup was made with"));
+            return wrong(
+                "key",
+                failure("this encryption key is wrong", "enter the key that this backup was made with"),
+            );
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, F
             folder("ssl", None),
             folder("share", Some("the location nas is in it, and Supervisor empties it first")),
         ],
+        reached: vec!["nas".to_owned(), "usb-disk".to_owned()],
         holds_haul: true,
         needs_key: false,
         is_strange: destination == Some("offsite"),
@@ -42,7 +43,10 @@ pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, F
 
 pub(super) fn check(wanted: &PartsWanted) -> Result<(), Invalid> {
     if wanted.key.as_ref().is_some_and(|key| key.as_str() == "wrong") {
-        return Err(wrong("key", failure("the password is wrong", "enter the key that this backup was made with")));
+        return Err(wrong(
+            "key",
+            failure("this encryption key is wrong", "enter the key that this backup was made with"),
+        ));
     }
     if !wanted.home_assistant && wanted.apps.is_empty() && wanted.folders.is_empty() {
         return Err(wrong("parts", failure("nothing is chosen", "choose what is to be restored")));

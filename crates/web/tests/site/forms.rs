@@ -70,9 +70,12 @@ async fn an_order_that_fails_says_why_and_what_to_do() {
 async fn a_restore_says_first_what_it_does_and_keeps_what_was_typed() {
     let site = Site::new(State::good());
     let page = site.get("/backups/a2/restore?destination=nas").await.text;
-    for says in
-        ["only then puts the files in place", "is kept beside the restored one", "In place of", "Empty: the key of"]
-    {
+    for says in [
+        "only then puts the files in place",
+        "is kept beside the restored one",
+        "In place of",
+        "Empty: the encryption key of",
+    ] {
         assert!(page.contains(says), "{says}");
     }
     let got = site.post("/backups/a2/restore", "where=new&into=%2Ffull&only=a.yaml").await;
@@ -472,6 +475,12 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
     assert!(got.text.contains("id=\"sure-wrong\"") && got.text.contains("value=\"core_ssh\" checked"), "{}", got.text);
     let got = site.post(&path, &format!("{ticked}&sure=yes&key=wrong")).await;
     assert!(got.text.contains("id=\"key-wrong\"") && !got.text.contains("value=\"wrong\""), "{}", got.text);
+    let got = site.post(&path, &format!("{ticked}&sure=yes&key=")).await;
+    assert!(
+        got.status == StatusCode::UNPROCESSABLE_ENTITY && got.text.contains("Enter the encryption key."),
+        "{}",
+        got.text
+    );
     *site.service.failure.lock().unwrap() =
         Some(Failure { message: "Supervisor is busy".to_owned(), hint: Some("try again".to_owned()), passes: true });
     let got = site.post(&path, &format!("{ticked}&sure=yes")).await;
@@ -482,6 +491,11 @@ async fn supervisor_restores_what_is_ticked_and_only_with_consent() {
     assert_eq!((wanted.home_assistant, wanted.destination.as_deref()), (true, Some("drive")));
     assert!(wanted.unencrypted);
     assert_eq!((wanted.apps, wanted.folders), (vec!["core_ssh".to_owned()], vec!["ssl".to_owned()]));
+    // Only what Supervisor reaches can be chosen.
+    let many = Site::new(State::many());
+    let got = many.get(&format!("/backups/{}/restore-parts", many.archive(0).id)).await.text;
+    assert!(got.contains("<option value=\"nas\"") && got.contains("<option value=\"usb-disk\""), "{got}");
+    assert!(!got.contains("<option value=\"gdrive\"") && !got.contains("<option value=\"parents\""), "{got}");
     // What can't be restored says why, and nothing can be ticked.
     let got = site.get(&format!("{path}?destination=drive")).await;
     assert!(got.text.contains("does not reach drive") && !got.text.contains("type=\"checkbox\""), "{}", got.text);
@@ -507,7 +521,7 @@ async fn only_who_has_shown_the_password_sets_commands() {
         }
     };
     let page = through("GET", "/settings/jobs/home", vec![], String::new()).await;
-    assert!(!page.text.contains("name=\"before\"") && page.text.contains("They stay as they are."), "{}", page.text);
+    assert!(!page.text.contains("name=\"before\"") && !page.text.contains("own password"), "{}", page.text);
     let csrf = page.hidden("csrf");
     let form = format!("{JOB}&before=reboot&boot=sh&csrf={csrf}");
     let got = through("POST", "/settings/jobs/home", vec![("content-type", FORM.to_owned())], form).await;
@@ -611,4 +625,27 @@ async fn a_sign_in_is_on_every_form_until_it_is_cancelled() {
     }
     let got = site.post("/settings/location", "name=cloud&kind=sftp&do=end-sign-in").await;
     assert!(!got.text.contains("ABCD-EFGH") && got.text.contains("value=\"cloud\""), "{}", got.text);
+}
+
+#[tokio::test]
+async fn the_app_names_nothing_that_is_not_possible_there() {
+    let site = Site::new(State::good());
+    for (path, elsewhere, inside) in [
+        ("/recovery", "--replace", "install Haul there"),
+        ("/settings", "Edit the file", "Secrets are not shown"),
+        ("/log", "docker logs", "since it was started"),
+        ("/jobs/home/migrate", "Move to another machine", "not apps and folders"),
+        ("/settings/locations/nas/remove", "no longer shows", "automatic backups go there"),
+    ] {
+        let there = site.send(request("GET", path, &[], ""), Trust::Ingress).await.text;
+        assert!(there.contains(inside), "{path}: {there}");
+        let here = site.get(path).await.text;
+        assert!(here.contains(elsewhere), "{path}: {here}");
+        let is_common = path.starts_with("/jobs") || path.starts_with("/settings/locations");
+        assert!(is_common || !there.contains(elsewhere), "{path}: {there}");
+    }
+    let page = site.send(request("GET", "/settings", &[], ""), Trust::Ingress).await;
+    let form = format!("csrf={}", page.hidden("csrf"));
+    let kit = site.send(request("POST", "/settings/kit", &[("content-type", FORM)], &form), Trust::Ingress).await.text;
+    assert!(kit.contains("Or install Haul there") && !kit.contains("haul restore"), "{kit}");
 }

@@ -81,12 +81,22 @@ impl Looking<'_> {
     ) -> Result<(Option<Password>, Vec<Unmatched>), (bool, Failure)> {
         let source = self.source(cancel).map_err(|failure| (false, failure))?;
         let open = |given| browse::open(&source, given, &|_, _| {});
+        let is_typed = typed.is_some();
         let opened = match typed {
             Some(key) => open(Some(key)),
             None => password::of_job_in_turn(self.making(), cancel, password::does_not_fit, open)
                 .map_err(|failure| (true, failure))?,
         };
-        let (browser, key) = opened.map_err(|error| (password::does_not_fit(&error), error.into()))?;
+        let (browser, key) = opened.map_err(|error| {
+            let is_key = password::does_not_fit(&error);
+            let failure = Failure::from(error);
+            let message = match (is_key, is_typed) {
+                (true, true) => "this encryption key is wrong".to_owned(),
+                (true, false) => "no encryption key that Haul knows opens this backup".to_owned(),
+                (false, _) => failure.message,
+            };
+            (is_key, Failure { message, ..failure })
+        })?;
         let unmatched = browser.unmatched(only, cancel).map_err(|error| (false, error.into()))?;
         Ok((key, unmatched))
     }

@@ -208,7 +208,7 @@ const KINDS: &[Kind] = &[
     Kind {
         id: GDRIVE,
         label: "Google Drive",
-        about: "A folder of your Drive, which only Haul sees into. You allow it on a page of Google's.",
+        about: "A folder in your Google Drive. You can open it at drive.google.com; Haul sees nothing else of your Drive.",
         fields: &[
             optional(field(
                 "path",

@@ -45,6 +45,10 @@ use crate::{
     password::{self, Keys},
 };
 
+/// What to do when no key that is known opens a backup.
+const WHICH_KEY: &str = "enter the encryption key that this backup was made with; it is in the emergency kit (Haul's \
+                         or Home Assistant's) that you saved then";
+
 /// The service, as the page sees it.
 pub(super) struct Page {
     pub(super) service: Arc<Service>,

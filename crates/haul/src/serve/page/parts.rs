@@ -66,17 +66,26 @@ impl<'a> At<'a> {
         Looking { config: self.config, archive: self.archive, destination: Some(&found.copy.destination) }
     }
 
+    /// The copies that Supervisor reaches, each with its network storage.
+    fn mounted(&self) -> impl Iterator<Item = (&'a CopyStatus, String)> + use<'a> {
+        let reached = self.app.map(|(_, reached)| reached);
+        let with_storage = move |copy: &'a CopyStatus| Some((copy, reached?.mount_of(&copy.destination)?));
+        self.archive.copies.iter().filter_map(with_storage)
+    }
+
     /// The best copy that Supervisor reaches.
     fn found(&self) -> Result<Found<'a>, Failure> {
-        let (app, reached) = self.app.ok_or_else(app::no_app)?;
+        let (app, _) = self.app.ok_or_else(app::no_app)?;
         let slug = self.archive.item.slug.as_deref().ok_or_else(|| {
             Failure::usage("this backup has no id, so Supervisor can't have it").hint("look at it with `haul inspect`")
         })?;
         let wanted = |copy: &&CopyStatus| self.destination.is_none_or(|name| copy.destination == *name);
         let is_damaged = |copy: &CopyStatus| copy.verdict.as_ref().is_some_and(|verdict| verdict.damaged);
         let copies: Vec<&'a CopyStatus> = self.archive.copies.iter().filter(wanted).collect();
-        let mounted = copies.iter().filter_map(|copy| Some((*copy, reached.mount_of(&copy.destination)?)));
-        let best = mounted.min_by_key(|found: &(&CopyStatus, String)| is_damaged(found.0));
+        let best = self
+            .mounted()
+            .filter(|(copy, _)| wanted(copy))
+            .min_by_key(|found: &(&CopyStatus, String)| is_damaged(found.0));
         if let Some((copy, storage)) = best {
             return Ok(Found { app, copy, slug, storage });
         }
@@ -117,13 +126,14 @@ impl<'a> At<'a> {
             name: name.clone(),
             why_not: self.holds_a_location(Path::new("/").join(name).as_path(), destination),
             note: (name == LOCAL_APPS)
-                .then(|| "Supervisor since 2026.06 puts it where it does not look for apps any more".to_owned()),
+                .then(|| "Does not bring the apps back on Supervisor 2026.06 or later; reinstall them.".to_owned()),
         });
         Parts {
             destination: destination.to_owned(),
             home_assistant,
             apps: details.apps.iter().filter(|app| !is_haul(&app.slug, own)).map(shown).collect(),
             folders: folders.collect(),
+            reached: self.mounted().map(|(copy, _)| copy.destination.to_string()).collect(),
             holds_haul: details.apps.iter().any(|app| is_haul(&app.slug, own)),
             needs_key,
             is_strange: self.is_strange(destination),
@@ -165,7 +175,7 @@ impl<'a> At<'a> {
         let typed = wanted.key.as_ref().map(|key| password::typed(key));
         let (key, _) = self.looking(&found).opens(typed, &[], cancel).map_err(|(is_key, failure)| {
             if is_key {
-                let hint = "enter the key that this backup was made with; it is in the emergency kit of that time";
+                let hint = super::WHICH_KEY;
                 return invalid(Some("key"), &failure.hint(hint));
             }
             invalid(None, &failure)

@@ -45,7 +45,7 @@ pub(super) fn plan(
     let is_typed = typed.is_some();
     let (fits, unmatched) = looking.opens(typed, &only, cancel).map_err(|(is_key, failure)| {
         if is_key {
-            let hint = "enter the key that this backup was made with; it is in the emergency kit of that time";
+            let hint = super::WHICH_KEY;
             return invalid("key", &failure.hint(hint));
         }
         invalid("destination", &failure)
