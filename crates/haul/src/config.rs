@@ -44,7 +44,8 @@ pub(crate) use self::{
 use crate::{
     args::{Cli, VerifyArg},
     failure::Failure,
-    notify::{self as telling, Channel},
+    in_app::is_app,
+    notify::Channel,
     output,
     units::{duration, rate, size},
 };
@@ -244,7 +245,7 @@ impl Config {
         if let Some(channels) = root.get("notify") {
             config.channels = file.channels(file.table("notify", channels)?, &config.jobs)?;
         }
-        if telling::is_app() {
+        if is_app() {
             config.tell_home_assistant();
         }
         Ok(config)

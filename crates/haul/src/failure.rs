@@ -5,6 +5,8 @@ use std::{io::ErrorKind, path::Path};
 use engine::{BackupError, browse::BrowseError, read::OpenError, restore::RestoreError, verify::VerifyError};
 use store::{Kind, StoreError};
 
+use crate::in_app::is_app;
+
 /// Exit codes, as `--help` lists them.
 pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
@@ -134,7 +136,14 @@ fn store_failure(error: &StoreError, message: &str) -> Failure {
         StoreError::Remote(remote) if remote.kind == Kind::Invalid => Failure::usage(message),
         _ => Failure::new(FAILED, message),
     };
-    let failure = Failure { hint: error.advice(), ..failure };
+    let hint = match error {
+        // There is no shell in the app.
+        StoreError::Missing(_) if is_app() => {
+            Some("make it, or tick \"Make this folder if it does not exist\" in the location's settings".to_owned())
+        }
+        _ => error.advice(),
+    };
+    let failure = Failure { hint, ..failure };
     match error {
         StoreError::Remote(remote) => failure.about(&remote.destination, &remote.reason),
         StoreError::Io { path, source, .. } => failure.about(shown(path), engine::plain_reason(source)),

@@ -10,7 +10,7 @@ use store::{Address, Store, StoreError};
 
 use crate::{
     destination::{self, Destination, Network},
-    text,
+    mounted, text,
 };
 
 /// Whoever starts it waits so long for a destination.
@@ -35,9 +35,13 @@ pub(crate) fn of(
         Address::Local(directory) => Some(directory.clone()),
         _ => None,
     };
+    let asked = destination.clone();
     Ok(Some(Shared {
         name: name.to_owned(),
         connect,
+        is_there: directory.is_some().then(|| -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+            Arc::new(move || mounted::check(&asked, None, false).map_err(|failure| failure.message))
+        }),
         directory,
         cache: Some(destination::state_directory().join("share").join(name)),
         bridge: network.bridge.clone(),
@@ -57,15 +61,22 @@ fn connect(
     let name = destination.typed.clone();
     let away =
         move |why: &str| format!("{name} is away, and its folder shows what it last had: {}", text::sanitize(why));
-    let said = match network.try_once(destination, FIRST_CONTACT, false) {
-        Ok(store) if !Shared::can_stream(&store) => return Ok(None),
-        Ok(store) => return Ok(Some(Arc::new(move || Ok(Arc::clone(&store))))),
-        Err(error) if error.is_transient() => {
+    // A disk that is not mounted has not even a folder to connect with.
+    let is_mounted = mounted::check(destination, None, false);
+    let said = match is_mounted.is_ok().then(|| network.try_once(destination, FIRST_CONTACT, false)) {
+        None => {
+            let why = is_mounted.err().map(|failure| failure.message).unwrap_or_default();
+            tell(&away(&why), true);
+            Mutex::new(why)
+        }
+        Some(Ok(store)) if !Shared::can_stream(&store) => return Ok(None),
+        Some(Ok(store)) => return Ok(Some(Arc::new(move || Ok(Arc::clone(&store))))),
+        Some(Err(error)) if error.is_transient() => {
             let why = error.to_string();
             tell(&away(&why), true);
             Mutex::new(why)
         }
-        Err(error) => return Err(error),
+        Some(Err(error)) => return Err(error),
     };
     let (destination, network) = (destination.clone(), network.clone());
     Ok(Some(Arc::new(move || {

@@ -14,6 +14,7 @@ mod failure;
 mod folder;
 mod gentle;
 mod hooks;
+mod in_app;
 mod init;
 mod keys;
 mod listening;

@@ -210,8 +210,8 @@ fn advice(facts: &Facts<'_>, job: &Job) -> Option<String> {
     };
     let are_all = !job.destinations.is_empty() && job.destinations.iter().all(is_beside);
     are_all.then(|| {
-        "Every copy is on the disk that Home Assistant itself is on, and a dead disk takes both. Add a location elsewhere, \
-         such as a NAS, another machine or a bucket"
+        "All copies are on this machine's disk. If it dies, they are lost too. Add a location elsewhere, such as a NAS, \
+         another machine or a bucket"
             .to_owned()
     })
 }

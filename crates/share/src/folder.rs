@@ -211,6 +211,7 @@ mod tests {
         let (hears, connects) = (Arc::clone(&said), (bridge.clone(), context.clone(), directory.clone()));
         let shared = Shared {
             name: "nas".to_owned(),
+            is_there: None,
             connect: Arc::new(move || {
                 let (bridge, context, directory) = &connects;
                 let (address, options) = (Address::Local(directory.clone()), Options::new(BTreeMap::new()));

@@ -89,6 +89,8 @@ pub struct Shared {
     pub name: String,
     /// Connects with where archives go, and waits for that; asked again later if it fails.
     pub connect: Connect,
+    /// Whether it may be written to now, or why not: asked each time, also when it was connected with before.
+    pub is_there: Option<Arc<dyn Fn() -> Result<(), String> + Send + Sync>>,
     /// The same, if it is a directory of this machine.
     pub directory: Option<PathBuf>,
     /// A directory for what is remembered of it: the last list, and what clients look at of archives.

@@ -75,6 +75,11 @@ impl Place {
 
     /// The destination, connected.
     pub(crate) async fn store(self: &Arc<Self>) -> SmbResult<Arc<dyn Store>> {
+        if let Some(is_there) = self.shared.is_there.clone() {
+            let looked = tokio::task::spawn_blocking(move || is_there());
+            let looked = async { looked.await.unwrap_or_else(|_| Err("looking ended unexpectedly".to_owned())) };
+            self.judged(PATIENCE, looked).await?;
+        }
         if let Some(store) = &*lock(&self.store) {
             return Ok(Arc::clone(store));
         }

@@ -72,7 +72,8 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
     let outcome = engine::backup(&options, goals.network.as_ref().map(Network::sockets).as_ref(), &progress, cancel);
     drop(display);
     let mut report = outcome?;
-    report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
+    let written = report.copies.iter().filter_map(|copy| copy.path.as_deref());
+    written.for_each(|path| mounted::remember(path, Some(&args.config_dir)));
     // Without the history it is smaller because the user excluded it.
     if !args.exclude_database {
         let (size, sockets) = (report.archive.size_bytes, goals.network.as_ref().map(Network::sockets));

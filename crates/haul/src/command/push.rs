@@ -75,7 +75,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Re
         match pushed {
             Ok(outcome) => {
                 if let Some(archive) = goal.local_archive() {
-                    mounted::remember(&archive);
+                    mounted::remember(&archive, None);
                 }
                 copies.push(CopyReport::from(outcome));
             }

@@ -90,6 +90,7 @@ impl File<'_> {
         let Some(named) = table.get("destinations") else {
             return missing("destinations", "destinations = [\"nas\"]");
         };
+        let named_at = named.span().start;
         let named = self.destinations_of(name, named, destinations)?;
         let mut policy = Policy::default();
         let mut job = Job {
@@ -191,6 +192,18 @@ impl File<'_> {
             return Err(self
                 .wrong(exclude.span().start, message)
                 .hint("use `exclude_database = true`, or a job of its own for the configuration alone"));
+        }
+        let grows =
+            |target: &Target| Some((target.destination.clone(), destinations[&target.destination].in_every_backup()?));
+        if let Some((place, folder)) = job.destinations.iter().find_map(grows).filter(|_| job.making.everything) {
+            let message = format!(
+                "{place:?} is in {folder}, which each backup of everything contains, so each would contain all earlier \
+                 ones"
+            );
+            return Err(self.wrong(named_at, message).hint(format!(
+                "use a destination elsewhere; if {place:?} is a folder of a network storage, say `must_be_mounted = true` \
+                 in [destinations.{place}]"
+            )));
         }
         Ok(job)
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use store::{Address, Limit, Options};
 
-use crate::args::VerifyArg;
+use crate::{args::VerifyArg, in_app};
 
 /// Keys of a destination that say where it is; all others say how it is reached.
 const WHERE: &[&str] = &["endpoint", "account", "api_url"];
@@ -29,6 +29,15 @@ impl Named {
     /// How it is reached, for whoever writes it into another file. No option holds a secret, only the name of its file.
     pub(crate) fn said(&self) -> BTreeMap<String, String> {
         self.options.keys().filter_map(|key| Some((key.to_owned(), self.options.get(key)?.to_owned()))).collect()
+    }
+
+    /// The folder of the machine's own disk that it is in, which each backup of everything contains.
+    pub(crate) fn in_every_backup(&self) -> Option<&'static str> {
+        match &self.address {
+            // Network storage, which Supervisor leaves out; without it, nothing is written there.
+            Address::Local(path) if !self.common.must_be_mounted => in_app::folder_of(path),
+            _ => None,
+        }
     }
 
     /// Whether another one is clearly the same place. Asks no file system: a share may not answer.

@@ -10,17 +10,13 @@ use supervisor::{Kind, Supervisor};
 use super::web::action;
 use crate::{destination::Network, failure::reason};
 
-/// A process is an app from its start to its end, or it is none.
+/// As long as the process.
 static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
 
 /// From now on, this is an app of Home Assistant, with this Supervisor.
 pub(crate) fn this_is_an_app(supervisor: &Supervisor) {
     let _ = SUPERVISOR.set(supervisor.clone());
-}
-
-/// Whether this is an app of Home Assistant.
-pub(crate) fn is_app() -> bool {
-    SUPERVISOR.get().is_some()
+    crate::in_app::this_is_an_app();
 }
 
 /// Tells Home Assistant's users.

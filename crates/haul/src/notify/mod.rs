@@ -17,11 +17,7 @@ use keeper::{
 use serde_json::{Value, json};
 use store::Cancellation;
 
-pub(crate) use self::{
-    here::{is_app, this_is_an_app},
-    mail::Mail,
-    web::Site,
-};
+pub(crate) use self::{here::this_is_an_app, mail::Mail, web::Site};
 use crate::text;
 
 /// One message takes no longer.

@@ -151,7 +151,7 @@ pub(super) fn copy(
             }
             Ok(Some(arrived)) => {
                 if let Some(directory) = goal.local_archive() {
-                    mounted::remember(&directory.join(&to.name));
+                    mounted::remember(&directory.join(&to.name), None);
                 }
                 let message = format!(
                     "{} ({}) was copied from {} to {}",

@@ -1,7 +1,7 @@
 //! A job's backup, with the user's commands around it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -140,11 +140,12 @@ impl Way {
 
 /// What became of each copy, by its destination.
 fn by_destination(
+    source: &Path,
     mut rest: Vec<(String, Goal)>,
     copies: &[CopyReport],
     unreachable: &[CopyReport],
 ) -> Vec<(String, Result<Arrived, Reason>)> {
-    copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
+    copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(|path| mounted::remember(path, Some(source)));
     let mut found: Vec<(String, Result<Arrived, Reason>)> = Vec::new();
     for copy in copies {
         let Some(at) = rest.iter().position(|(_, goal)| goal.is_of(copy)) else { continue };
@@ -194,7 +195,7 @@ fn everything(doing: &Doing<'_>, job: &Job, to: &[String], app: Option<&InApp>) 
     let unreachable = std::mem::take(&mut goals.unreachable);
     let way = app::Goals { folder, destinations: goals.destinations, network: goals.network };
     let remade = app::back_up((app, reached), job, way, password, &doing.started.progress, doing.cancel())?;
-    let copies = by_destination(rest, &remade.copies, &unreachable);
+    let copies = by_destination(&job.source, rest, &remade.copies, &unreachable);
     let made = Made {
         size: remade.size,
         seconds: begun.elapsed().as_secs_f64(),
@@ -240,7 +241,7 @@ fn make(doing: &Doing<'_>, job: &Job, to: &[String], read: Sender<()>) -> Result
     for what in skipped.chain(warnings()).take(MOST_DETAILS) {
         output::log_detail(&format!("note: {}: {what}", job.name));
     }
-    let copies = by_destination(rest, &report.copies, &goals.unreachable);
+    let copies = by_destination(&job.source, rest, &report.copies, &goals.unreachable);
     let skipped = report.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
     let made = Made {
         size: report.archive.size_bytes,

@@ -129,8 +129,11 @@ pub(super) fn settings(config: &Config, answers: &Answers) -> Settings {
     }
 }
 
-/// What a directory is on, if it is there.
+/// What a directory is on, if it is there. The one below a disk or share that is not mounted now is not meant.
 fn disk(named: &Named, answers: &Answers) -> Option<u64> {
+    if named.common.must_be_mounted {
+        return None;
+    }
     let Address::Local(path) = &named.address else { return None };
     match answers.get(&Question::Place(path.clone())) {
         Some(Answer::Place { disk, .. }) => *disk,

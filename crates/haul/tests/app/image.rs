@@ -4,7 +4,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -15,7 +15,8 @@ use testkit::{
 
 use super::home::{self, App, Home, archives, python, verdict};
 
-const CONFIG: &str = "[destinations.nas]\nurl = \"/share/nas\"\n[jobs.all]\nsource = \"/homeassistant\"\n\
+const NAS: &str = "[destinations.nas]\nurl = \"/share/nas/ha\"\nmust_be_mounted = true\n";
+const CONFIG: &str = "[destinations.nas]\nurl = \"/share/nas\"\nmust_be_mounted = true\n[jobs.all]\nsource = \"/homeassistant\"\n\
                       everything = true\ndestinations = [\"nas\"]\nschedule = \"daily 04:45\"\n";
 /// What Docker leaves to root in a container.
 const RIGHTS: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,\
@@ -50,7 +51,7 @@ fn start(home: &Home, supervisor: &Supervisor) -> App {
     let script = format!(
         "set -e; root={root}; given={given}
         mount --bind $given/config $root/homeassistant; mount -o remount,ro,bind $root/homeassistant
-        mount --bind $given/share $root/share; mount -t proc proc $root/proc; mount --rbind /dev $root/dev
+        mount --rbind $given/share $root/share; mount -t proc proc $root/proc; mount --rbind /dev $root/dev
         exec setpriv --bounding-set={RIGHTS} --no-new-privs chroot $root /usr/bin/haul app --supervisor {url} \
             --ingress 127.0.0.1:0 --from 127.0.0.1 --share 127.0.0.1:0 --host 127.0.0.1",
         root = home.path("root").display(),
@@ -58,7 +59,9 @@ fn start(home: &Home, supervisor: &Supervisor) -> App {
         url = supervisor.url(),
     );
     let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--mount", "--pid", "--fork", "--kill-child=SIGTERM", "/bin/sh", "-c", &script]).env_clear();
+    command
+        .args(["--mount", "--propagation=slave", "--pid", "--fork", "--kill-child=SIGTERM", "/bin/sh", "-c", &script])
+        .env_clear();
     command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").stdin(Stdio::null());
     // What the image's description says, and what Supervisor adds.
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../app/haul/Dockerfile");
@@ -72,6 +75,79 @@ fn start(home: &Home, supervisor: &Supervisor) -> App {
     App::started(command.env("SUPERVISOR_TOKEN", TOKEN).env("TZ", "Europe/Berlin"))
 }
 
+/// `/share` of the machine, and network storage in it, which appears and goes in the app as it does on the machine.
+struct Storage(PathBuf);
+
+impl Storage {
+    fn at(home: &Home) -> Self {
+        let share = home.path("share");
+        fs::create_dir_all(share.join("nas")).unwrap();
+        run(Command::new("mount").arg("--bind").args([&share, &share]));
+        run(Command::new("mount").arg("--make-shared").arg(&share));
+        Self(share)
+    }
+
+    fn connect(&self) {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=200m", "tmpfs"]).arg(self.0.join("nas")));
+    }
+
+    fn disconnect(&self) {
+        run(Command::new("umount").arg(self.0.join("nas")));
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy", "--recursive"]).arg(&self.0).status();
+    }
+}
+
+#[test]
+fn network_storage_that_is_not_connected_gets_nothing_and_is_tried_again() {
+    if run(Command::new("id").arg("-u")).trim() != "0" || !cfg!(target_arch = "x86_64") {
+        testkit::rig::tell("skipped: not root, or not on x86_64");
+        return;
+    }
+    let supervisor = Supervisor::start(World::default());
+    let home = Home::new("");
+    let storage = Storage::at(&home);
+    unpack(&home);
+    let job = "[jobs.quick]\nsource = \"/homeassistant\"\ndestinations = [\"nas\"]\nschedule = \"daily\"\n";
+    fs::write(home.path("root/data/haul.toml"), format!("{NAS}{job}")).unwrap();
+    // Its folder is missing, as everything in it is: it is away, and nobody is to make it.
+    let app = start(&home, &supervisor);
+    let says = |words: &str| wait::until(words, || app.answer("0aa1", "/").contains(words));
+    says("The network storage behind /share/nas is not connected");
+    says("Storage in Home Assistant; Haul tries again");
+    let page = app.answer("0aa1", "/");
+    assert!(!page.contains("mkdir") && !page.contains("does not try again"), "{page}");
+    // Nor does what somebody made on the machine's own disk get a backup, also of Home Assistant's own.
+    let ha = home.path("share/nas/ha");
+    fs::create_dir(&ha).unwrap();
+    app.post("0aa1", "/jobs/quick/run", &[]);
+    let mount = app.mount(&supervisor, "haul_nas");
+    let said = home::put(&mount, &home.path("config/configuration.yaml"), "own.tar");
+    assert!(said.contains("NT_STATUS"), "{said}");
+    assert!(archives(&ha).is_empty());
+    let form = [
+        ("kind", "local"),
+        ("local.path", "/share/nas/other/new"),
+        ("local.new_folder", "true"),
+        ("local.must_be_mounted", "true"),
+        ("do", "try"),
+    ];
+    let answer = app.post("0aa1", "/settings/location", &form);
+    assert!(answer.contains("the network storage behind /share/nas is not connected"), "{answer}");
+
+    fs::remove_dir(&ha).unwrap();
+    storage.connect();
+    fs::create_dir(&ha).unwrap();
+    app.post("0aa1", "/jobs/quick/run", &[]);
+    wait::until("the backup is there", || !archives(&ha).is_empty());
+    storage.disconnect();
+    assert!(!ha.exists());
+}
+
 #[test]
 fn it_runs_with_what_its_image_has_and_backs_up_everything() {
     let Some(python) = python() else { return };
@@ -82,7 +158,8 @@ fn it_runs_with_what_its_image_has_and_backs_up_everything() {
     let supervisor = Supervisor::start(World::default());
     let home = Home::new("");
     unpack(&home);
-    fs::create_dir_all(home.path("share/nas")).unwrap();
+    let storage = Storage::at(&home);
+    storage.connect();
     // As Home Assistant keeps its secrets.
     fs::set_permissions(home.path("config/.storage/auth"), fs::Permissions::from_mode(0o600)).unwrap();
     home::writes(&supervisor, &python, &home, |_| {});

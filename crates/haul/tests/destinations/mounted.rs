@@ -58,6 +58,53 @@ fn a_directory_whose_share_is_gone_is_not_written_to() {
 }
 
 #[test]
+fn a_folder_of_the_systems_disk_that_is_mounted_is_no_share_and_one_that_is_gone_is_away() {
+    let place = Place::new();
+    let (share, nas) = (place.path("share"), place.path("share/nas"));
+    fs::create_dir_all(&nas).unwrap();
+    let bind = Command::new("mount").arg("--bind").args([&share, &share]).status();
+    if !bind.is_ok_and(|status| status.success()) {
+        return;
+    }
+    // Unmounted at last.
+    let _share = Mounted(share);
+    place.write_config("[destinations.nas]\nurl = \"../../share/nas/ha\"\nmust_be_mounted = true\n");
+    let refused = || {
+        let (code, said) = place.refused(&["backup", "config", "--to", "nas"]);
+        assert!(code == 1 && said.contains("nothing is mounted at") && !said.contains("mkdir"), "{code} {said}");
+    };
+    refused();
+    fs::create_dir(nas.join("ha")).unwrap();
+    refused();
+    assert!(place.names("share/nas/ha").is_empty());
+
+    let mount = Mounted::at(nas.clone()).unwrap();
+    let (code, said) = place.refused(&["backup", "config", "--to", "nas"]);
+    assert!(code == 2 && said.contains("mkdir"), "its folder is missing there: {code} {said}");
+    fs::create_dir(nas.join("ha")).unwrap();
+    place.done(&["backup", "config", "--to", "nas", "--name", "first"]);
+    drop(mount);
+    refused();
+
+    // Without the key, what was seen counts, also when the folder is gone with its share, and stays known.
+    fs::remove_dir(nas.join("ha")).unwrap();
+    place.write_config("");
+    let ha = nas.join("ha");
+    let (code, said) = place.refused(&["backup", "config", "--to", ha.to_str().unwrap()]);
+    assert!(
+        code == 1 && said.contains("had backups on a mount at") && said.contains("does not exist"),
+        "{code} {said}"
+    );
+    fs::create_dir(&ha).unwrap();
+    place.done(&["backup", "config", "--to", ha.to_str().unwrap(), "--force", "--name", "second"]);
+    for name in place.names("share/nas/ha") {
+        fs::remove_file(ha.join(name)).unwrap();
+    }
+    let (code, said) = place.refused(&["backup", "config", "--to", ha.to_str().unwrap()]);
+    assert!(code == 1 && said.contains("holds no backup"), "{code} {said}");
+}
+
+#[test]
 fn only_a_directory_can_be_required_to_be_mounted() {
     let place = Place::new();
     for (key, says) in [

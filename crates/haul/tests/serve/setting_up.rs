@@ -170,7 +170,7 @@ fn copies_on_the_disk_of_home_assistant_are_said_to_be_no_more_than_that() {
     let home = Home::new(TWO);
     let _service = home.serve();
     home.settled(2);
-    let words = "Every copy is on the disk that Home Assistant itself is on, and a dead disk takes both.";
+    let words = "All copies are on this machine's disk. If it dies, they are lost too.";
     assert!(home.text("GET", "/").unwrap().contains(words));
     let (code, text) = home.haul(&["status"]);
     assert!(code == 0 && text.contains(words), "it is no problem: {code} {text}");
@@ -334,6 +334,9 @@ fn a_folder_on_a_disk_of_its_own_is_used_only_while_that_is_mounted() {
         home.send("PUT", &format!("destinations/{name}"), &asking("local", &fields)).0
     };
     // On the disk of what is backed up.
+    let near = json!({"path": home.path("off"), "must_be_mounted": "true"});
+    let (_, tried) = home.send("POST", "destinations/near/try", &asking("local", &near));
+    assert!(tried.to_string().contains("makes no difference"), "{tried}");
     assert_eq!(put("near", &home.path("off"), Some(true)), 204);
     assert!(!is_there("near"));
     assert_eq!(

@@ -34,6 +34,24 @@ fn a_job_says_what_where_when_and_what_differs() {
 }
 
 #[test]
+fn a_backup_of_everything_does_not_go_where_it_would_contain_the_earlier_ones() {
+    let at = |folder: &str, more: &str| {
+        parse(&format!(
+            "[destinations.own]\nurl = \"{folder}\"\n[jobs.all]\nsource = \"/homeassistant\"\n\
+             destinations = [\"offsite\", \"own\"]\n{more}"
+        ))
+    };
+    for folder in ["/share/x", "/media/x/y", "/backup", "/ssl/x", "/addons/x"] {
+        let failure = at(folder, "everything = true\n").unwrap_err();
+        assert!(failure.message.contains("line 9: \"own\" is in /"), "{}", failure.message);
+        assert!(failure.hint.unwrap().contains("`must_be_mounted = true` in [destinations.own]"));
+        at(folder, "").unwrap();
+    }
+    at("/mnt/x", "everything = true\n").unwrap();
+    at("/share/nas/x\"\nmust_be_mounted = true #", "everything = true\n").unwrap();
+}
+
+#[test]
 fn every_mistake_names_the_line() {
     let head = "[jobs.home]\nsource = \"/c\"\ndestinations = [\"nas\"]\n";
     let cases = [

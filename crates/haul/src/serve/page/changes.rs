@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use keeper::{
+    job::Job,
     schedule::{Hours, Schedule},
     status::Failure as Reason,
 };
@@ -15,12 +16,14 @@ use zeroize::Zeroizing;
 
 use super::{
     channels, kinds,
-    setup::{destination, encrypted, in_config_directory, keep_key, set_location, sources},
-    typed::{invalid, of},
+    setup::{
+        ELSEWHERE, destination, encrypted, grows, in_config_directory, in_every_backup, keep_key, set_location, sources,
+    },
+    typed::{invalid, of, typed},
     written::Written,
 };
 use crate::{
-    config::{Config, ZONE_EXAMPLE, edit::Draft, time_zone},
+    config::{Config, Named, ZONE_EXAMPLE, edit::Draft, time_zone},
     destination::Destination,
     failure::Failure,
     password,
@@ -74,9 +77,22 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
             wrong.extend(check_name(name, *is_new, has_job(name), "automatic backup").err());
             wrong.extend(check(settings, &draft.job(name).unwrap_or_default(), draft.directory()));
             wrong.extend(encryption.as_ref().and_then(|encryption| encrypted(encryption).err()));
+            let at = |name: &String| config.destination(name).and_then(Named::in_every_backup);
+            if let Some(folder) = settings.destinations.iter().find_map(at).filter(|_| settings.everything) {
+                wrong.push(invalid("destinations", in_every_backup(folder), Some(ELSEWHERE)));
+            }
         }
         What::Location { name, is_new, location } => {
             wrong.extend(check_name(name, *is_new, config.destination(name).is_some(), "location").err());
+            let is_of = |job: &Job| job.destinations.iter().any(|target| target.destination == *name);
+            // Before its folder is made.
+            if config.jobs().iter().any(|job| job.making.everything && is_of(job))
+                && let Some(path) = typed(location, "path")
+                && let Some(why) = grows(config, name, location, Path::new(path.as_str()), &sources(config))
+            {
+                wrong.push(why);
+                return wrong;
+            }
             match destination(config, location) {
                 Err(all) => wrong.extend(all),
                 // As it is written: file systems may not answer.

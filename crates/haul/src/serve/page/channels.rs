@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     config::{CHANNEL_KEYS, MQTT_KEYS, beside, edit::Draft},
-    notify::{Channel, Way, is_app},
+    in_app::is_app,
+    notify::{Channel, Way},
     serve::mqtt,
 };
 

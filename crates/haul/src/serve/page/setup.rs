@@ -33,7 +33,7 @@ use crate::{
     config::{Config, edit::Draft},
     destination::{Destination, Network},
     failure::Failure,
-    mounted,
+    in_app, mounted,
 };
 
 /// Where Home Assistant's configuration usually is.
@@ -53,6 +53,12 @@ const TRYING: &str = "trying-";
 const SOON: Duration = Duration::from_secs(10);
 /// The same where the answer is of use, but need not be.
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// What is said of a folder for which it makes no difference whether its disk is mounted.
+const ON_OWN_DISK: &str = "this folder is on this machine's own disk, so \"Only while its disk is there\" makes no \
+                           difference: if the disk dies, the copies there are lost too";
+/// Where backups of everything can go instead.
+pub(super) const ELSEWHERE: &str = "use a folder of a network storage (in Home Assistant, Settings > System > Storage, for \
+                                    Share), or another kind of location";
 /// Home Assistant's own keys: so many groups of four of these.
 const KEY_GROUPS: usize = 7;
 const KEY_LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -183,9 +189,39 @@ fn about_mount(config: &Config, location: &Filled, destination: &Destination) ->
     if typed(location, kinds::MOUNTED).is_some_and(|said| *said == kinds::NO) {
         return None;
     }
-    let point = mounted::own_mount(path, &sources(config))?;
+    let Some(point) = mounted::own_mount(path, &sources(config)) else {
+        return Some(ON_OWN_DISK.to_owned());
+    };
     let point = engine::shown(point.as_os_str().as_encoded_bytes());
     Some(format!("{point} is a disk or share of its own: Haul writes there only while it is mounted"))
+}
+
+/// What is wrong with a folder of this machine for a backup of everything.
+pub(super) fn grows(
+    config: &Config,
+    name: &str,
+    location: &Filled,
+    path: &Path,
+    sources: &[PathBuf],
+) -> Option<Invalid> {
+    let folder = in_app::folder_of(path).filter(|_| location.kind == kinds::LOCAL)?;
+    if must_be_mounted(config, name, location, path, sources).unwrap_or(true) {
+        return None;
+    }
+    if mounted::own_mount(path, sources).is_some() {
+        let message = "without its storage, this folder is on this machine's own disk, where each backup of everything \
+                       would contain all earlier ones";
+        return Some(invalid(kinds::MOUNTED, message, Some("tick this")));
+    }
+    Some(invalid("path", in_every_backup(folder), Some(ELSEWHERE)))
+}
+
+/// Why a folder can't have backups of everything.
+pub(super) fn in_every_backup(folder: &str) -> String {
+    format!(
+        "this folder is on this machine's own disk, in {folder}, which each backup of everything contains: each would \
+         contain all earlier ones"
+    )
 }
 
 pub(super) fn sources(config: &Config) -> Vec<PathBuf> {
@@ -310,7 +346,8 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
             let hint = "correct it, tick the box below to have it made, or mount the disk or share that it is on";
             return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
         }
-        make_folder(path)?;
+        let is_ticked = typed(location, kinds::MOUNTED).is_none_or(|said| *said != kinds::NO);
+        make_folder(path, is_ticked)?;
     }
     let mut options = known_options(config, location);
     options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
@@ -328,8 +365,14 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
 }
 
-/// Makes one folder, in one that is there: a disk that is away has none.
-fn make_folder(path: &Path) -> Result<(), Invalid> {
+/// Makes one folder, in one that is there: a disk that is away has none. `is_on_mount`: it is to be on a disk or share
+/// that is mounted, if one belongs there.
+fn make_folder(path: &Path, is_on_mount: bool) -> Result<(), Invalid> {
+    let missing = || mounted::missing_storage(path).or_else(|| engine::mounts::ask_for(path).err().map(Failure::from));
+    if let Some(failure) = is_on_mount.then(missing).flatten() {
+        let hint = failure.hint.as_deref();
+        return Err(invalid("path", format!("can't make {}: {}", path.display(), failure.message), hint));
+    }
     fs::create_dir(path).map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound => "the folder that it is to be in does not exist".to_owned(),
@@ -375,8 +418,24 @@ pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
     if wanted.encryption != Encryption::HomeAssistants {
         wrong.extend(encrypted(&wanted.encryption).err());
     }
+    // Before its folder is made.
+    if let Some(path) = typed(&wanted.location, "path").filter(|_| wanted.everything)
+        && let Some(why) = grows(known, "", &wanted.location, Path::new(path.as_str()), &[source.to_owned()])
+    {
+        wrong.push(why);
+        return wrong;
+    }
     match destination(known, &wanted.location) {
         Err(all) => wrong.extend(all),
+        Ok((Destination { name: None, address: Address::Local(path), common, .. }, _held))
+            if wanted.everything
+                && wanted.location.kind == kinds::EXISTING
+                && !common.must_be_mounted
+                && in_app::folder_of(&path).is_some() =>
+        {
+            let folder = in_app::folder_of(&path).unwrap_or_default();
+            wrong.push(invalid("kind", in_every_backup(folder), Some(ELSEWHERE)));
+        }
         Ok((Destination { address: Address::Local(path), .. }, _held))
             if wanted.location.kind == kinds::LOCAL && real(&path).starts_with(real(source)) =>
         {
