@@ -73,12 +73,6 @@
     tell('subscribe-properties', {kioskMode: narrow});
   });
   tell('subscribe-properties');
-  // What comes next in this frame may be no page of Haul's, such as a proxy's error: then its menu has to be there.
-  window.addEventListener('pagehide', () => tell('unsubscribe-properties'));
-  window.addEventListener('pageshow', (event) => {
-    if (event.persisted) tell('subscribe-properties', {kioskMode: narrow === true});
-  });
-
   document.addEventListener('click', (event) => {
     if (event.target.closest('#menu')) tell('toggle-menu');
     const link = event.target.closest('a[target=_top]');
