@@ -34,7 +34,7 @@ pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, F
             folder("ssl", None),
             folder("share", Some("the location nas is in it, and Supervisor empties it first")),
         ],
-        reached: vec!["nas".to_owned(), "usb-disk".to_owned()],
+        reached: vec!["nas".to_owned(), "offsite".to_owned(), "usb-disk".to_owned()],
         holds_haul: true,
         needs_key: false,
         is_strange: destination == Some("offsite"),
