@@ -245,7 +245,7 @@ fn a_wrong_channel_names_its_line() {
         ("ntfy = \"ftp://a/b\"", "an address begins with https:// or http://"),
         ("webhook = \"https://me:pw@a/b\"", "a password does not belong into an address"),
         ("webhook = \"https://a/b\"\nsmtp = \"smtp://a\"", "smtp does not belong to a channel with webhook"),
-        ("webhook = \"https://a/b\"\non = \"weekly\"", "\"weekly\" is not one of errors, problems"),
+        ("webhook = \"https://a/b\"\non = \"weekly\"", "\"weekly\" is not one of nothing, errors, problems"),
         ("webhook = \"https://a/b\"\njobs = [\"hom\"]", "there is no job \"hom\"; did you mean \"home\"?"),
         ("home_assistant = \"http://a:8123\"", "has no token_file"),
         ("home_assistant = \"http://a\"\ntoken_file = \"t\"\nservice = \"phone\"", "is no service of Home Assistant"),

@@ -37,7 +37,9 @@ impl Teller<'_> {
             rest.push(kept(device.state(), &job_state(job, status)));
             rest.push(kept(device.progress(), &progress(job)));
         }
-        for place in &status.destinations {
+        // What no job uses is no part of what is watched.
+        let is_used = |place: &&DestinationStatus| status.jobs.iter().any(|job| job.destinations.contains(&place.name));
+        for place in status.destinations.iter().filter(is_used) {
             let device = self.names.destination(&place.name);
             devices.push(kept(device.discovery(), &self.destination(&device, place, status)));
             rest.push(kept(device.state(), &destination_state(place, status)));
