@@ -33,8 +33,8 @@ pub(crate) fn storage_of(directory: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The one of [`FOLDERS`] that a directory is in. A backup of everything contains it, with all that is in it but network storage. Asks
-/// no file system: network storage may be away.
+/// The one of [`FOLDERS`] that a directory is in. A backup of everything contains it, with all that is in it but network
+/// storage. Asks no file system: network storage may be away.
 pub(crate) fn folder_of(directory: &Path) -> Option<&'static str> {
     FOLDERS.iter().copied().find(|folder| directory.starts_with(folder))
 }

@@ -64,7 +64,7 @@ fn away(directory: &Path) -> Failure {
     if let Some(storage) = storage_of(directory).filter(|_| is_app()) {
         let message = format!("the network storage behind {} is not connected", shown(&storage));
         return Failure::new(FAILED, message)
-            .hint("look at it under Settings > System > Storage in Home Assistant; Haul tries again by itself")
+            .hint("look at it under Settings > System > Storage in Home Assistant")
             .about(shown(&storage), "it is not connected");
     }
     let directory = shown(directory);

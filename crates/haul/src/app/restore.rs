@@ -38,6 +38,8 @@ use crate::{
 const NOTE: &str = "restore-by-supervisor.json";
 /// Nothing new is heard of it for so long: then that is said.
 const QUIET: Duration = Duration::from_mins(2);
+/// Nothing new is heard of it for so long: it is followed no longer, because no backup is made meanwhile.
+const LOST: Duration = Duration::from_hours(12);
 /// An order whose answer was lost shows among the jobs within this time, if it arrived.
 const SHOWS: Duration = Duration::from_secs(5);
 /// It makes room for the parts there.
@@ -262,6 +264,10 @@ impl Run<'_> {
         let (begun, mut heard) = (Instant::now(), Instant::now());
         let (mut news, mut since) = (None, Instant::now());
         while !self.cancel.is_cancelled() {
+            if heard.elapsed().max(since.elapsed()) > LOST {
+                let message = format!("Supervisor has said nothing new of it for {} hours", LOST.as_secs() / 3600);
+                return Err(Failure::new(FAILED, message).hint(LOOK_FIRST));
+            }
             let asked = match &note.job {
                 Some(job) => self.app.ask(self.cancel, self.app.supervisor.job(job)).map(Some),
                 None => self.find(&note),

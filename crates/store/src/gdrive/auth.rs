@@ -47,8 +47,9 @@ pub const HOW_TO_GET_A_CLIENT: &str = "create one once: at console.cloud.google.
     Google Drive API in it, set up the OAuth consent screen and publish it (while it is in testing, every sign-in \
     expires after 7 days), then create an OAuth client ID of the type \"TVs and Limited Input devices\"; \
 put its secret into a file that only you can read, and run `haul auth gdrive --client-id ID --client-secret-file FILE`";
-const SIGN_IN: &str = "sign in with `haul auth gdrive`, or on the page of `haul serve`";
-pub(super) const SIGN_IN_AGAIN: &str = "sign in again with `haul auth gdrive`, or on the page of `haul serve`";
+const SIGN_IN: &str = "sign in on Haul's page, under Settings > Locations, or with `haul auth gdrive`";
+pub(super) const SIGN_IN_AGAIN: &str =
+    "sign in again on Haul's page, under Settings > Locations, or with `haul auth gdrive`";
 
 /// The application in whose name the user signs in.
 #[derive(Clone, Debug)]

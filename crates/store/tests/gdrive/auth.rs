@@ -34,7 +34,7 @@ async fn politely() {
     tokio::time::sleep(Duration::from_millis(1050)).await;
 }
 
-const AGAIN: &str = "sign in again with `haul auth gdrive`, or on the page of `haul serve`";
+const AGAIN: &str = "sign in again on Haul's page, under Settings > Locations, or with `haul auth gdrive`";
 
 #[tokio::test]
 async fn a_device_is_signed_in_and_needs_nothing_again() {
@@ -103,7 +103,7 @@ async fn who_has_no_client_learns_how_to_make_one() {
     assert!(error.advice.unwrap().contains("console.cloud.google.com"));
     let store::StoreError::Remote(error) = rig.connect("gdrive://").await.err().unwrap() else { panic!() };
     assert_eq!(error.kind, Kind::Credentials);
-    assert!(error.advice.unwrap().starts_with("sign in with `haul auth gdrive`"));
+    assert!(error.advice.unwrap().starts_with("sign in on Haul's page"));
 }
 
 #[tokio::test]
