@@ -75,7 +75,7 @@ $(CACHE)/python/.ready: tests/requirements.txt tests/requirements-alone.txt
 
 test: tools $(CACHE)/python/.ready rig ## Run every test
 	@tools/need $(TEST_PACKAGES)
-	HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace --no-fail-fast $(FEATURES)
+	HAUL_PYTHON=$(CACHE)/python/bin/python cargo xtask test --locked --workspace $(FEATURES)
 	cargo test --locked --package pargz --no-default-features
 	@if [ "$$(uname -m)" != x86_64 ]; then echo "this is $$(uname -m): the tests ran on it, and those for arm64 under qemu are skipped"; \
 	elif [ "$$(id -u)" -ne 0 ]; then echo "not root: the tests for arm64 under qemu are skipped"; \

@@ -67,7 +67,16 @@ fn away(directory: &Path) -> Failure {
             .hint("look at it under Settings > System > Storage in Home Assistant")
             .about(shown(&storage), "it is not connected");
     }
+    let is_bound = directory.is_dir() && engine::mounts::mount_point(directory).is_some_and(|at| at != Path::new("/"));
     let directory = shown(directory);
+    if is_bound {
+        let message = format!(
+            "{directory} is on a disk of this machine's own data, but the destination is set to must_be_mounted"
+        );
+        return Failure::new(FAILED, message)
+            .hint("mount its disk or share; if this is the right one, remove must_be_mounted; nothing was written")
+            .about(directory, "it is on a disk of this machine's own data");
+    }
     let message = format!("nothing is mounted at {directory}, but the destination is set to must_be_mounted");
     Failure::new(FAILED, message)
         .hint("mount it, then try again; nothing was written")
@@ -82,8 +91,8 @@ pub(crate) fn missing_storage(directory: &Path) -> Option<Failure> {
 }
 
 /// Where the disk or share is mounted that a directory has of its own: on none of the devices that this machine's own
-/// data is on. Of a directory that is missing, the way to it counts. A service that may write only to some directories sees each of them as a mount, and so does a container;
-/// those are on the system's disk all the same.
+/// data is on. Of a directory that is missing, the way to it counts. A service that may write only to some directories
+/// sees each of them as a mount, and so does a container; those are on the system's disk all the same.
 pub(crate) fn own_mount(directory: &Path, config_dirs: &[PathBuf]) -> Option<PathBuf> {
     let directory = nearest(directory);
     let point = engine::mounts::mount_point(&directory)?;

@@ -1,5 +1,5 @@
 //! For the people who work on Haul: `cargo xtask layers` and `cargo xtask app` check, `cargo xtask licences` prints the
-//! licences of what the program is made of.
+//! licences of what the program is made of, `cargo xtask test` runs every test.
 //!
 //! Cargo already forbids circles between crates. `layers` checks the rest: which crate may depend on which, and what must
 //! never be used below.
@@ -7,6 +7,7 @@
 mod app;
 mod circles;
 mod licences;
+mod tests;
 mod yaml;
 
 use std::{
@@ -59,6 +60,8 @@ const MAY_BE_UNSAFE: &[&str] = &[
 const BLOCK: &str = concat!("unsafe", " {");
 /// More lines than this and a file has more than one idea.
 const MOST_LINES: usize = 700;
+/// Each runs as many tests at a time as there are cores; half of them wait for something else.
+const TESTS_AT_A_TIME: usize = 2;
 /// Crates whose modules take from each other in one direction.
 const WITHOUT_CIRCLES: &[&str] = &[
     "engine",
@@ -82,7 +85,8 @@ fn main() -> ExitCode {
         Some("layers") => layers(),
         Some("app") => app(),
         Some("licences") => licences(),
-        _ => Err(anyhow!("usage: cargo xtask layers|app|licences")),
+        Some("test") => tests::run(&std::env::args().skip(2).collect::<Vec<_>>(), TESTS_AT_A_TIME),
+        _ => Err(anyhow!("usage: cargo xtask layers|app|licences|test [ARGUMENTS OF cargo test]")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -42,7 +42,7 @@ const ASKED: u32 = 10;
 /// No answer is no praise.
 const UNKNOWN: &str = "perhaps what Supervisor could not save: it did not say";
 /// Without an answer for so long it is gone.
-pub(super) const SILENT: Duration = Duration::from_mins(10);
+const SILENT: Duration = Duration::from_mins(10);
 
 /// Where a backup goes.
 pub(crate) struct Goals {

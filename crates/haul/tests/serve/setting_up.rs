@@ -137,6 +137,21 @@ fn a_folder_of_this_machine_is_made_for_whoever_says_so_in_one_that_is_there() {
     let (code, answer) = home.send("PUT", "destinations/share", &asking("local", &fields));
     assert_eq!(code, 204, "{answer}");
     assert!(new.is_dir() && !configuration(&home).contains("new_folder"), "{}", configuration(&home));
+
+    // Nothing is made while something else is wrong.
+    let inside = home.path("config/copies");
+    let fields = json!({ "path": inside, "new_folder": "true" });
+    let (code, answer) = home.send("PUT", "destinations/inside", &asking("local", &fields));
+    assert!(code == 422 && answer["error"].as_str().unwrap().contains("in the config directory"), "{answer}");
+    let elsewhere = home.path("a/share/other");
+    let fields = json!({ "path": elsewhere, "new_folder": "true" });
+    let (code, answer) = home.send("PUT", "destinations/no.name", &asking("local", &fields));
+    assert_eq!((code, &answer["field"]), (422, &json!("name")), "{answer}");
+    assert!(!inside.exists() && !elsewhere.exists());
+    // Trying it makes it, and says so.
+    let (code, answer) = home.send("POST", "destinations/other/try", &asking("local", &fields));
+    assert!(code == 200 && elsewhere.is_dir(), "{answer}");
+    assert!(answer["tried"].as_array().unwrap().iter().any(|line| line == "the folder did not exist, so Haul made it"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::{
     setup::{
         ELSEWHERE, destination, encrypted, grows, in_config_directory, in_every_backup, keep_key, set_location, sources,
     },
-    typed::{invalid, of, typed},
+    typed::{invalid, of},
     written::Written,
 };
 use crate::{
@@ -85,13 +85,8 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
         What::Location { name, is_new, location } => {
             wrong.extend(check_name(name, *is_new, config.destination(name).is_some(), "location").err());
             let is_of = |job: &Job| job.destinations.iter().any(|target| target.destination == *name);
-            // Before its folder is made.
-            if config.jobs().iter().any(|job| job.making.everything && is_of(job))
-                && let Some(path) = typed(location, "path")
-                && let Some(why) = grows(config, name, location, Path::new(path.as_str()), &sources(config))
-            {
-                wrong.push(why);
-                return wrong;
+            if config.jobs().iter().any(|job| job.making.everything && is_of(job)) {
+                wrong.extend(grows(config, name, location, &sources(config)));
             }
             match destination(config, location) {
                 Err(all) => wrong.extend(all),

@@ -90,10 +90,11 @@ pub(super) fn try_location(
 ) -> Result<Vec<String>, Vec<Invalid>> {
     let (destination, _held) = destination(config, location)?;
     let network = network(location, cancel)?;
-    let is_missing = makes_folder(location) && {
-        let looked = network.try_once(&destination, SOON, true);
-        looked.is_err_and(|error| error.kind() == Some(Kind::NotFound))
-    };
+    let is_missing = make_folder(location, &destination)?
+        || makes_folder(location) && {
+            let looked = network.try_once(&destination, SOON, true);
+            looked.is_err_and(|error| error.kind() == Some(Kind::NotFound))
+        };
     let store = reach(&network, &destination, location, SOON)?;
     let checked = (|| -> Result<Vec<String>, Failure> {
         let policy = RetryPolicy::new(&network.context_for(&destination));
@@ -157,17 +158,18 @@ fn network(location: &Filled, cancel: &Cancellation) -> Result<Network, Invalid>
 }
 
 /// Does what has to be done elsewhere before a location can be written down: pairs with another machine, asks about a
-/// host's key that nobody knows, and looks whether its folder is there. A host that is away is no reason not to write it
+/// host's key that nobody knows, makes its folder, or looks whether it is there. A host that is away is no reason not to write it
 /// down.
 pub(super) fn prepare(config: &Config, location: &Filled) -> Result<(), Vec<Invalid>> {
     let kind = location.kind.as_str();
     let must_answer = kind == kinds::MACHINE && (location.keeps.is_none() || typed(location, kinds::CODE).is_some());
     let asks_for_key = kind == kinds::SFTP && typed(location, kinds::HOST_KEY).is_none();
     let asks_for_folder = kinds::makes_folders(kind) && !makes_folder(location);
-    if !(must_answer || asks_for_key || asks_for_folder) {
+    if !(must_answer || asks_for_key || asks_for_folder || kind == kinds::LOCAL) {
         return Ok(());
     }
     let (destination, _held) = destination(config, location)?;
+    make_folder(location, &destination)?;
     let known = location.keeps.as_ref().and_then(|name| config.destination(name));
     if !must_answer && !asks_for_key && known.is_some_and(|known| known.address == destination.address) {
         return Ok(());
@@ -197,14 +199,15 @@ fn about_mount(config: &Config, location: &Filled, destination: &Destination) ->
 }
 
 /// What is wrong with a folder of this machine for a backup of everything.
-pub(super) fn grows(
-    config: &Config,
-    name: &str,
-    location: &Filled,
-    path: &Path,
-    sources: &[PathBuf],
-) -> Option<Invalid> {
-    let folder = in_app::folder_of(path).filter(|_| location.kind == kinds::LOCAL)?;
+pub(super) fn grows(config: &Config, name: &str, location: &Filled, sources: &[PathBuf]) -> Option<Invalid> {
+    if location.kind == kinds::EXISTING {
+        let (_, name) = location.fields.first()?;
+        let folder = config.destination(name)?.in_every_backup()?;
+        return Some(invalid("kind", in_every_backup(folder), Some(ELSEWHERE)));
+    }
+    let typed = typed(location, "path").filter(|_| location.kind == kinds::LOCAL)?;
+    let path = Path::new(typed.as_str());
+    let folder = in_app::folder_of(path)?;
     if must_be_mounted(config, name, location, path, sources).unwrap_or(true) {
         return None;
     }
@@ -341,13 +344,10 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     };
     if let Address::Local(path) = &address
         && !path.is_dir()
+        && !makes_folder(location)
     {
-        if !makes_folder(location) {
-            let hint = "correct it, tick the box below to have it made, or mount the disk or share that it is on";
-            return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
-        }
-        let is_ticked = typed(location, kinds::MOUNTED).is_none_or(|said| *said != kinds::NO);
-        make_folder(path, is_ticked)?;
+        let hint = "correct it, tick the box below to have it made, or mount the disk or share that it is on";
+        return Err(invalid("path", format!("{} is not an existing folder", path.display()), Some(hint)).into());
     }
     let mut options = known_options(config, location);
     options.extend(settings.into_iter().skip(1).filter(|(key, _)| key != kinds::MOUNTED));
@@ -365,15 +365,21 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
 }
 
-/// Makes one folder, in one that is there: a disk that is away has none. `is_on_mount`: it is to be on a disk or share
-/// that is mounted, if one belongs there.
-fn make_folder(path: &Path, is_on_mount: bool) -> Result<(), Invalid> {
+/// Makes the folder of this machine that is to be made, once nothing else is wrong: one, in one that is there, because a
+/// disk that is away has none. Whether it was missing. Folders elsewhere are made by whoever connects first.
+fn make_folder(location: &Filled, destination: &Destination) -> Result<bool, Invalid> {
+    let Address::Local(path) = &destination.address else { return Ok(false) };
+    if location.kind != kinds::LOCAL || !makes_folder(location) || path.is_dir() {
+        return Ok(false);
+    }
+    // If it is to be on a disk or share, that has to be mounted.
+    let is_on_mount = typed(location, kinds::MOUNTED).is_none_or(|said| *said != kinds::NO);
     let missing = || mounted::missing_storage(path).or_else(|| engine::mounts::ask_for(path).err().map(Failure::from));
     if let Some(failure) = is_on_mount.then(missing).flatten() {
         let hint = failure.hint.as_deref();
         return Err(invalid("path", format!("can't make {}: {}", path.display(), failure.message), hint));
     }
-    fs::create_dir(path).map_err(|error| {
+    fs::create_dir(path).map(|()| true).map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound => "the folder that it is to be in does not exist".to_owned(),
             _ => engine::plain_reason(&error),
@@ -418,24 +424,11 @@ pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
     if wanted.encryption != Encryption::HomeAssistants {
         wrong.extend(encrypted(&wanted.encryption).err());
     }
-    // Before its folder is made.
-    if let Some(path) = typed(&wanted.location, "path").filter(|_| wanted.everything)
-        && let Some(why) = grows(known, "", &wanted.location, Path::new(path.as_str()), &[source.to_owned()])
-    {
-        wrong.push(why);
-        return wrong;
+    if wanted.everything {
+        wrong.extend(grows(known, "", &wanted.location, &[source.to_owned()]));
     }
     match destination(known, &wanted.location) {
         Err(all) => wrong.extend(all),
-        Ok((Destination { name: None, address: Address::Local(path), common, .. }, _held))
-            if wanted.everything
-                && wanted.location.kind == kinds::EXISTING
-                && !common.must_be_mounted
-                && in_app::folder_of(&path).is_some() =>
-        {
-            let folder = in_app::folder_of(&path).unwrap_or_default();
-            wrong.push(invalid("kind", in_every_backup(folder), Some(ELSEWHERE)));
-        }
         Ok((Destination { address: Address::Local(path), .. }, _held))
             if wanted.location.kind == kinds::LOCAL && real(&path).starts_with(real(source)) =>
         {
