@@ -89,7 +89,10 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
         Command::Serve(args) => serve::run(args, config.clone(), &interruption()?),
-        Command::App(args) => serve::run_as_app(args, config.clone(), &interruption()?),
+        Command::App(args) => {
+            let leave = serve::Leave::default();
+            serve::run_as_app(args, config.clone(), &leave, &interruption_unless(Some(leave.clone()))?)
+        }
         Command::Run(args) => command::jobs::run(args, config, &interruption()?),
         Command::Status(args) => command::jobs::status(args, config),
         Command::Pause(args) => command::jobs::pause(args, config, true),
@@ -130,21 +133,34 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
 /// Ends the job at the first Ctrl-C, SIGTERM or SIGHUP: it then stops and tidies up. The second one ends the program at
 /// once; the next run tidies up after it.
 fn interruption() -> Result<Cancellation, Failure> {
+    interruption_unless(None)
+}
+
+/// The same, unless the first SIGTERM may wait.
+fn interruption_unless(mut leave: Option<serve::Leave>) -> Result<Cancellation, Failure> {
     const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
     let cannot = |error| Failure::new(FAILED, format!("can't watch for Ctrl-C: {error}"));
     let cancel = Cancellation::default();
     for signal in SIGNALS {
         let flag = cancel.flag();
         signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
             .map_err(cannot)?;
+        // Whoever is to be asked first decides for the flag too.
+        if signal != SIGTERM || leave.is_none() {
+            signal_hook::flag::register(signal, Arc::clone(flag)).map_err(cannot)?;
+        }
     }
     let mut signals = Signals::new(SIGNALS).map_err(cannot)?;
     let canceller = cancel.clone();
     let watching = std::thread::Builder::new().name("haul-signals".to_owned()).spawn(move || {
         // A handler may set a flag and no more; the waits are woken from here.
-        if signals.forever().next().is_some() {
+        for signal in signals.forever() {
+            let may_wait = if signal == SIGTERM { leave.take() } else { None };
+            if may_wait.is_some_and(|leave| leave.waits()) {
+                continue;
+            }
             canceller.cancel();
+            break;
         }
     });
     watching.map_err(cannot)?;

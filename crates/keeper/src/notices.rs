@@ -106,7 +106,7 @@ impl Channel {
             |problem: &Problem| told.problems.get(&problem.key).is_some_and(|told| told.level >= problem.level);
         for problem in wanted.filter(|problem| !is_told(problem)) {
             // It may pass by itself, as a machine that is asleep.
-            let patience = if problem.level >= Level::Error { Duration::ZERO } else { self.after };
+            let patience = if problem.has_lasted() { Duration::ZERO } else { self.after };
             match problem.since.checked_add(patience) {
                 Ok(from) if from <= now => due.notices.push(Notice::Begun(problem.clone())),
                 Ok(from) => due.wake = due.wake.into_iter().chain([from]).min(),

@@ -23,6 +23,8 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
         "blocked" => "A missing copy is there, or no longer wanted",
         "unchecked" => "The copy was checked, or is gone",
         "shared" => "Nothing else uses the same place any more",
+        "restore-silent" => "There is news of the restore again, or it has ended",
+        "stopping" => "Haul runs again",
         "state" => "Haul can write down what it does again",
         "notify-failed" => "Messages arrive again",
         "mqtt-failed" => "The trouble with MQTT is over",
@@ -31,8 +33,8 @@ pub(crate) fn event(key: &str, at: Timestamp) -> Event {
     let rest: Vec<&str> = parts.collect();
     let (job, destination) = match kind {
         "destination-away" | "trouble" | "removals-wait" => (None, rest.first()),
-        // What follows is a channel or a broker.
-        "notify-failed" | "mqtt-failed" => (None, None),
+        // What follows is a channel, a broker or an archive.
+        "notify-failed" | "mqtt-failed" | "restore-silent" => (None, None),
         _ => (rest.first(), rest.get(1)),
     };
     Event {

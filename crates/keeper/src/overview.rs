@@ -36,6 +36,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) unwritten: Option<&'a str>,
     pub(crate) unreached: &'a BTreeMap<String, Failure>,
     pub(crate) broker: Option<&'a Failure>,
+    /// When the program ends at the latest, once it is to.
+    pub(crate) leaving: Option<Timestamp>,
     pub(crate) version: &'a str,
     pub(crate) now: &'a Zoned,
 }
@@ -389,6 +391,13 @@ pub(crate) fn is_undecided(facts: &Facts<'_>, key: &str) -> bool {
         }
         "no-backup" => job().is_some_and(|job| facts.copies(job).next().is_none()),
         "overdue" => job().is_some_and(|job| facts.whole(job).next().is_none()),
+        "restore-silent" => {
+            let is_it = |task: &Task| matches!(task, Task::RestoreParts(_));
+            let mut followed = facts.running.values().filter(|running| is_it(&running.task)).peekable();
+            // A program that has just begun has not looked yet.
+            let is_asked = followed.peek().is_none() && facts.asked.iter().any(|asked| is_it(&asked.task));
+            is_asked || followed.any(|running| running.progress.step().is_none())
+        }
         "trouble" => facts.known.destinations.get(name).is_some_and(|place| place.trouble.is_some()),
         _ => false,
     }
@@ -432,6 +441,20 @@ impl Problems<'_> {
                     .to_owned();
             let message = format!("Haul can't write down what it does: {reason}");
             self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));
+        }
+        if let Some(by) = self.facts.leaving {
+            let message = "Haul is to stop, and goes on until Supervisor has restored a backup that it reads from here";
+            let hint = format!(
+                "wait: Haul stops by itself then, at {} at the latest, and begins no backup until it is started again",
+                words::moment(by, self.facts.now)
+            );
+            self.add(("stopping", Level::Warning), (None, None), "", (message.to_owned(), Some(hint)));
+        }
+        for running in self.facts.running.values() {
+            if let Some((message, hint)) = running.progress.complaint() {
+                let archive = running.task.archive().unwrap_or_default();
+                self.add(("restore-silent", Level::Warning), (None, None), archive, (message, Some(hint)));
+            }
         }
         for (channel, failure) in self.facts.unreached {
             let message = format!("Messages to {channel:?} do not arrive: {}", failure.message);

@@ -5,6 +5,7 @@
 //! named, and after every order.
 
 mod asked;
+mod leaving;
 mod orders;
 mod problems;
 mod shared;
@@ -99,6 +100,8 @@ struct State {
     unreached: BTreeMap<String, Failure>,
     // Why the MQTT broker can't be.
     broker: Option<Failure>,
+    // When the program ends at the latest, once it is to.
+    leaving: Option<Timestamp>,
     counters: Counters,
     next: BTreeMap<String, Timestamp>,
     // Why the catalog could not be written, until it can be again.
@@ -354,6 +357,7 @@ impl State {
             told: catalog.told()?,
             unreached: BTreeMap::new(),
             broker: None,
+            leaving: None,
             counters: catalog.counters()?,
             next: BTreeMap::new(),
             unwritten: None,
@@ -510,7 +514,7 @@ impl State {
         let jobs: Vec<Job> = jobs.collect();
         // One job alone is no time for what others asked of the service.
         let asked: Vec<Asked> = self.asked.iter().filter(|asked| only.is_none() || asked.is_new).cloned().collect();
-        let next = decide::next(&Facts {
+        let mut next = decide::next(&Facts {
             jobs: &jobs,
             known: &self.known,
             running: &running,
@@ -521,13 +525,15 @@ impl State {
             scope: self.settings.scope,
             now,
         });
+        next.start.retain(|_| self.leaving.is_none());
         let started: Vec<Started> = next.start.into_iter().map(|task| self.start(task, now.timestamp())).collect();
         let told = self.look_for_problems(now);
         let has_changed = moved || told || !started.is_empty();
         let overdue = overview::overdue_next(&self.overview(now));
         let is_behind = self.unwritten.is_some() || self.catalog.adrift().is_some();
         let again = is_behind.then(|| decide::later(now.timestamp(), TRY_AGAIN));
-        (started, next.wake.into_iter().chain(overdue).chain(again).min(), has_changed)
+        let more = self.complaints_next(now.timestamp());
+        (started, next.wake.into_iter().chain(overdue).chain(again).chain(more).min(), has_changed)
     }
 
     /// When jobs run next; not what is due already, which may be counted from now each time.
@@ -676,21 +682,5 @@ impl State {
             self.unwritten = None;
         }
         self.note_writing(written);
-    }
-
-    fn overview<'s>(&'s self, now: &'s Zoned) -> overview::Facts<'s> {
-        overview::Facts {
-            settings: &self.settings,
-            known: &self.known,
-            plans: &self.plans,
-            running: &self.running,
-            asked: &self.asked,
-            next: &self.next,
-            unwritten: self.catalog.adrift().or(self.unwritten.as_deref()),
-            unreached: &self.unreached,
-            broker: self.broker.as_ref(),
-            version: &self.version,
-            now,
-        }
     }
 }

@@ -285,7 +285,7 @@ pub struct Failure {
 }
 
 /// What can be wrong, each as one word.
-pub const PROBLEM_KINDS: [&str; 17] = [
+pub const PROBLEM_KINDS: [&str; 19] = [
     "backup-failed",
     "waiting",
     "overdue",
@@ -299,6 +299,8 @@ pub const PROBLEM_KINDS: [&str; 17] = [
     "destination-away",
     "trouble",
     "removals-wait",
+    "restore-silent",
+    "stopping",
     "configuration",
     "state",
     "notify-failed",
@@ -327,6 +329,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Whether it has lasted when it begins: nobody waits any longer with telling it.
+    pub(crate) fn has_lasted(&self) -> bool {
+        self.level >= Level::Error || self.kind == "restore-silent"
+    }
+
     /// What is wrong, in a few words without a name.
     pub fn title(&self) -> &'static str {
         match self.kind.as_str() {
@@ -344,6 +351,8 @@ impl Problem {
             "destination-away" => "A location can't be reached",
             "trouble" => "Something failed at a location",
             "removals-wait" => "Removing backups needs your consent",
+            "restore-silent" => "A restore does not go on",
+            "stopping" => "Haul is being stopped",
             "configuration" => "The configuration has a mistake",
             "state" => "Haul can't write down what it does",
             "notify-failed" => "A message does not arrive",

@@ -1,6 +1,6 @@
 //! A destination as a folder: what a file system's client asks of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smb_server::{
@@ -50,6 +50,11 @@ impl Folder {
 
     fn scratch(&self) -> &Arc<Scratch> {
         &self.0.scratch
+    }
+
+    /// How long ago a client last used what it has unpacked here, if there is any.
+    pub(crate) fn unpacked(&self) -> Option<Duration> {
+        self.scratch().last_used()
     }
 
     /// Gives up what is not complete.

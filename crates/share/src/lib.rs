@@ -24,6 +24,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use engine::remake::Pieces;
@@ -169,6 +170,11 @@ impl Folders {
         self.lock().iter().map(|folder| folder.name().to_owned()).collect()
     }
 
+    /// How long ago a client last used what it has unpacked in one of them, if there is any.
+    pub fn unpacked(&self) -> Option<Duration> {
+        self.lock().iter().filter_map(Folder::unpacked).min()
+    }
+
     /// Takes no more requests, and gives up what is not complete: nothing of it stays at its destination.
     pub async fn end(self, why: &str) {
         self.shutdown.shutdown();
@@ -199,7 +205,7 @@ impl Server {
             .max_connections(CONNECTIONS)
             .max_read_size(LARGEST)
             .max_write_size(LARGEST)
-            .logon_throttle(WRONG_PASSWORDS, std::time::Duration::from_mins(1));
+            .logon_throttle(WRONG_PASSWORDS, Duration::from_mins(1));
         let smb = builder.build().map_err(|error| io::Error::other(error.to_string()))?;
         let mut address = smb.bind().await?;
         if let Some(gate) = &gate {

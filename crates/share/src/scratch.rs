@@ -215,6 +215,12 @@ impl Scratch {
         lock(&self.directories).retain(|_, directory| lock(&directory.used).elapsed() < LEFT);
     }
 
+    /// How long ago one of them was used, if there is any.
+    pub(crate) fn last_used(&self) -> Option<Duration> {
+        self.tidy();
+        lock(&self.directories).values().map(|directory| lock(&directory.used).elapsed()).min()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         lock(&self.directories).clear();

@@ -133,6 +133,10 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
             problems.push(format!("{file} does not have {words}, which the app goes by"));
         }
     }
+    let timeout = format!("default_value_t = {})]\n    pub(crate) timeout", config["timeout"]);
+    if !text(&root.join("crates/haul/src/args/serving.rs"))?.contains(&timeout) {
+        problems.push(format!("`haul app` does not go by timeout, {}", config["timeout"]));
+    }
     let port = format!("default_value = \"0.0.0.0:{}\"", config["ingress_port"]);
     if !text(&root.join("crates/haul/src/args/serving.rs"))?.contains(&port) {
         problems.push(format!("`haul app` does not listen on ingress_port, {}", config["ingress_port"]));

@@ -65,6 +65,8 @@ pub struct Progress {
     sending: AtomicBool,
     // What the job is at where no figures say it.
     step: Mutex<Option<String>>,
+    // What somebody should look at while it goes on, and what to do about it.
+    complaint: Mutex<Option<(String, String)>>,
     // What this machine is doing.
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -95,6 +97,7 @@ impl Default for Progress {
             outputs: Mutex::default(),
             sending: AtomicBool::new(false),
             step: Mutex::default(),
+            complaint: Mutex::default(),
             pulse: Arc::default(),
         }
     }
@@ -255,6 +258,16 @@ impl Progress {
     /// What it said last.
     pub fn step(&self) -> Option<String> {
         self.step.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What somebody should look at while the job goes on, and what to do about it; nothing: not any more.
+    pub fn complain(&self, of: Option<(String, String)>) {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = of;
+    }
+
+    /// What it complains of.
+    pub fn complaint(&self) -> Option<(String, String)> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the user should know while the job runs.

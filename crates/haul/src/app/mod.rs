@@ -12,6 +12,8 @@
 //! | `expected` | archives that Haul has asked for, from the order to their end |
 //! | `whole` | a job's backup of everything |
 //! | `restore` | what of a backup Supervisor can restore, and a restore from the order to its end |
+//! | `storage` | what network storage was before a restore, and is after it |
+//! | `leaving` | what goes on when this app is to stop |
 //! | `ingress` | who comes in through Home Assistant |
 //! | `broker` | the MQTT broker that another app provides |
 //! | `own` | how Home Assistant backs itself up without Haul |
@@ -20,15 +22,18 @@
 mod broker;
 mod expected;
 mod ingress;
+mod leaving;
 mod own;
 mod private;
 mod restore;
 mod sharing;
+mod storage;
 mod whole;
 
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use store::Cancellation;
@@ -36,6 +41,7 @@ use supervisor::Supervisor;
 
 use self::{expected::Expected, ingress::Administrators};
 pub(crate) use self::{
+    leaving::Leaving,
     restore::{Copy, Ordered, Restorable, no_app, restore},
     sharing::{Hears, Reached, Sharing},
     whole::{Goals, back_up},
@@ -46,6 +52,9 @@ use crate::{
     failure::{FAILED, Failure, INTERRUPTED},
     output,
 };
+
+/// Before Supervisor ends it by force, the app ends by itself.
+const TO_END: Duration = Duration::from_secs(20);
 
 /// Supervisor, as this app knows it.
 pub(crate) struct App {
@@ -60,6 +69,10 @@ pub(crate) struct App {
     pub(crate) ingress: SocketAddr,
     /// Supervisor's own address.
     from: IpAddr,
+    /// A restore may keep it from ending for so long.
+    patience: Duration,
+    /// A restore of which nothing new is heard for so long needs a look.
+    silence: Duration,
 }
 
 impl App {
@@ -86,6 +99,8 @@ impl App {
             host: args.host,
             ingress: args.ingress,
             from: args.from,
+            patience: Duration::from_secs(args.timeout).saturating_sub(TO_END),
+            silence: Duration::from_secs(args.silence),
         })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, civil::Time};
 use store::Cancellation;
-use supervisor::{BackupConfig, JobKind, Retention, Schedule, Secret};
+use supervisor::{BackupConfig, Job, JobKind, Retention, Schedule, Secret};
 use web::backend::{OwnBackups, OwnPlace};
 
 use super::App;
@@ -49,8 +49,11 @@ impl App {
     pub(crate) fn own_backups(&self, cancel: &Cancellation) -> Result<OwnBackups, Failure> {
         let mut own = self.backup_config(cancel).map(|config| told(&config))?;
         // One that is under way has not failed yet.
-        let jobs = self.ask(cancel, self.supervisor.jobs()).unwrap_or_default();
-        if jobs.iter().any(|job| job.kind() == JobKind::Backup && !job.is_done()) {
+        let asking = async { tokio::time::timeout(SOON, self.supervisor.jobs()).await };
+        let jobs = self.network.bridge.wait(cancel.unless_cancelled(asking));
+        let is_backup = |job: &Job| job.kind() == JobKind::Backup && !job.is_done();
+        // Without an answer, nobody knows of a failure either.
+        if jobs.and_then(Result::ok).and_then(Result::ok).is_none_or(|jobs| jobs.iter().any(is_backup)) {
             own.attempted = own.completed;
         }
         Ok(own)

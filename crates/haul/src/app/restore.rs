@@ -20,11 +20,11 @@ use keeper::{
 };
 use serde::{Deserialize, Serialize};
 use store::Cancellation;
-use supervisor::{Apps, BackupDetails, Content, Job, JobKind, Kind, Place, Restore, Secret, mount::State};
+use supervisor::{Apps, BackupDetails, Content, Job, JobKind, Kind, Place, Restore, Secret};
 
 use super::{
     App, Reached, Unanswered, private,
-    sharing::PREFIX,
+    storage::{Changes, Storage},
     whole::{LOOK, SOON},
 };
 use crate::{
@@ -42,9 +42,16 @@ const QUIET: Duration = Duration::from_mins(2);
 const LOST: Duration = Duration::from_hours(12);
 /// An order whose answer was lost shows among the jobs within this time, if it arrived.
 const SHOWS: Duration = Duration::from_secs(5);
+/// What network storage there is afterwards is asked so often.
+const ASKED: u32 = 3;
 /// It makes room for the parts there.
 const NO_ROOM: &str = "free some space on the machine's data disk, then try again";
 const LOOK_FIRST: &str = "look whether everything works before you restore it again";
+const AS_THEN: &str = "Home Assistant is as it was then: log in with a password of that time if it asks, and look at \
+    Settings > System > Repairs";
+const REPLACED: &str = "network storage comes back as it is in the backup: change it under Settings > System > Storage if \
+    you want it otherwise";
+const LOST_STORAGE: &str = "look under Settings > System > Storage, and set it up again there";
 const LOG: &str = "Supervisor's log says more, under Settings > System > Logs > Supervisor";
 
 /// A copy of an archive at one of Haul's locations.
@@ -146,11 +153,17 @@ struct Note {
     ordered: Timestamp,
     /// Jobs that were there before.
     before: Vec<String>,
-    /// Supervisor's network storage then, and whether it worked.
-    storage: BTreeMap<String, bool>,
+    /// Supervisor's network storage then.
+    storage: Storage,
     /// The job, once it is known.
     job: Option<String>,
+    /// The last news of it, and when that came.
+    #[serde(default)]
+    news: Option<(News, Timestamp)>,
 }
+
+/// How far it is: the stage, and how many parts have begun and ended.
+type News = (Option<String>, usize, usize);
 
 impl Note {
     fn path() -> PathBuf {
@@ -186,26 +199,34 @@ pub(crate) fn restore(
     let _held = reached.hold(&wanted.copy.destination);
     let run = Run { app, wanted, progress, cancel };
     let ordered = ordered.filter(|ordered| ordered.at == wanted.ordered);
-    let followed = match (Note::of(wanted), ordered) {
-        (Some(note), _) => run.follow(note, None).map_err(unknown),
-        (None, Some(ordered)) => match run.begin(ordered.key) {
-            Ok((note, doubt)) => run.follow(note, doubt).map_err(unknown),
+    let (mut note, doubt) = match (Note::of(wanted), ordered) {
+        (Some(note), _) => (note, None),
+        (None, Some(ordered)) => run
+            .begin(ordered.key)
             // Only here, nothing can have begun.
-            Err(failure) => Err(not_well(&format!("{} was not restored", wanted.copy.name), failure)),
-        },
-        (None, None) => Err(unknown(
-            Failure::new(FAILED, "Haul was stopped, and has no note of what it asked Supervisor").hint(LOOK_FIRST),
-        )),
+            .map_err(|failure| not_well(&format!("{} was not restored", wanted.copy.name), failure))?,
+        (None, None) => {
+            let message = "Haul was stopped, and has no note of what it asked Supervisor";
+            return Err(unknown(Failure::new(FAILED, message).hint(LOOK_FIRST)));
+        }
     };
+    let ended = run.follow(&mut note, doubt);
     progress.say(None);
+    progress.complain(None);
     if cancel.is_cancelled() {
         // This app is stopped, and Supervisor is not.
         return Ok(Outcome::cancelled());
     }
-    let lost = followed.as_ref().map_or_else(|_| Vec::new(), |(note, _)| run.lost_storage(note));
     // With every restore, Supervisor brings back its network storage as it is in the backup.
+    let changes = run.changes(&note);
     reached.look_again();
-    followed.map(|(_, job)| outcome(wanted, &job, &lost))
+    match ended {
+        Ok(job) => Ok(outcome(wanted, &job, &changes)),
+        Err(failure) => {
+            let all: Vec<&str> = std::iter::once(failure.message.as_str()).chain(changes.all()).collect();
+            Err(unknown(Failure { message: all.join("; "), ..failure }))
+        }
+    }
 }
 
 /// A failure whose sentence begins with what it means.
@@ -233,7 +254,7 @@ impl Run<'_> {
         let before = self.app.ask(self.cancel, self.app.supervisor.jobs())?;
         let storage = self.storage()?;
         let before = before.into_iter().map(|job| job.uuid).collect();
-        let mut note = Note { ordered: *ordered, before, storage, job: None };
+        let mut note = Note { ordered: *ordered, before, storage, job: None, news: None };
         note.keep()?;
         let how =
             Restore { password: key.map(|key| Secret::new(key.expose())), place: Some(Place::Mount(place.clone())) };
@@ -244,7 +265,7 @@ impl Run<'_> {
         };
         match self.app.ask(self.cancel, self.app.supervisor.restore_partial(slug, &how, &content)) {
             Ok(begun) => {
-                note.job = Some(begun.job);
+                note.job = Some(begun.job).filter(|job| !job.is_empty());
                 // Without it, the job is found as the one that was not there before.
                 let _ = note.keep();
                 Ok((note, None))
@@ -260,33 +281,41 @@ impl Run<'_> {
     }
 
     /// Waits for the end of Supervisor's job, however long nothing is heard of it: it may go on all the same.
-    fn follow(&self, mut note: Note, doubt: Option<Failure>) -> Result<(Note, Job), Failure> {
-        let (begun, mut heard) = (Instant::now(), Instant::now());
-        let (mut news, mut since) = (None, Instant::now());
+    fn follow(&self, note: &mut Note, doubt: Option<Failure>) -> Result<Job, Failure> {
+        let (begun, mut heard, mut since) = (Instant::now(), Instant::now(), Instant::now());
+        // An earlier program heard it last.
+        let earlier = note.news.as_ref().map(|(_, at)| Timestamp::now().duration_since(*at));
+        let mut earlier = earlier.and_then(|time| Duration::try_from(time).ok()).unwrap_or_default();
         while !self.cancel.is_cancelled() {
-            if heard.elapsed().max(since.elapsed()) > LOST {
+            let is_silent = since.elapsed().saturating_add(earlier) >= self.app.silence;
+            self.progress.complain(is_silent.then(|| silent(self.wanted, self.app.silence)));
+            if since.elapsed() > LOST {
                 let message = format!("Supervisor has said nothing new of it for {} hours", LOST.as_secs() / 3600);
                 return Err(Failure::new(FAILED, message).hint(LOOK_FIRST));
             }
             let asked = match &note.job {
                 Some(job) => self.app.ask(self.cancel, self.app.supervisor.job(job)).map(Some),
-                None => self.find(&note),
+                None => self.find(note),
             };
             match asked {
                 Ok(Some(job)) => {
                     heard = Instant::now();
                     if job.is_done() {
-                        return Ok((note, job));
+                        return Ok(job);
                     }
-                    if note.job.is_none() {
-                        note.job = Some(job.uuid.clone());
+                    let (begun, ended) = parts(&job);
+                    let now = (job.stage.clone(), begun, ended);
+                    let is_news = note.news.as_ref().is_none_or(|(before, _)| *before != now);
+                    if is_news {
+                        (since, earlier) = (Instant::now(), Duration::ZERO);
+                        note.news = Some((now, Timestamp::now()));
+                        self.progress.complain(None);
+                    }
+                    if is_news || note.job.is_none() {
+                        note.job.get_or_insert_with(|| job.uuid.clone());
                         let _ = note.keep();
                     }
-                    let now = Some((job.stage.clone(), parts(&job)));
-                    if news != now {
-                        (news, since) = (now, Instant::now());
-                    }
-                    self.progress.say(Some(&doing(self.wanted, &job, since.elapsed())));
+                    self.progress.say(Some(&doing(self.wanted, &job, since.elapsed().saturating_add(earlier))));
                 }
                 Ok(None) if begun.elapsed() < SHOWS => {}
                 Ok(None) => {
@@ -312,32 +341,36 @@ impl Run<'_> {
         Err(Unanswered::Stopped.into())
     }
 
-    /// Supervisor's network storage, other than Haul's own, and whether it works.
-    fn storage(&self) -> Result<BTreeMap<String, bool>, Unanswered> {
-        let all = self.app.ask(self.cancel, self.app.supervisor.mounts())?.mounts.into_iter();
-        let others = all.filter(|mount| !mount.name.starts_with(PREFIX));
-        Ok(others.map(|mount| (mount.name, mount.state == State::Active)).collect())
+    /// Supervisor's network storage.
+    fn storage(&self) -> Result<Storage, Unanswered> {
+        Ok(self.app.ask(self.cancel, self.app.supervisor.mounts())?.mounts.into())
     }
 
-    /// What network storage does not work after a restore, and did not fail before. Supervisor restores it, too, and names
-    /// no failure of that among its errors.
-    fn lost_storage(&self, note: &Note) -> Vec<String> {
-        let Ok(now) = self.storage() else { return Vec::new() };
-        let gone = note.storage.keys().filter(|name| !now.contains_key(*name));
-        let gone = gone.map(|name| format!("the network storage {name} is gone"));
-        let failed = now.iter().filter(|(name, works)| !**works && note.storage.get(*name) != Some(&false));
-        gone.chain(failed.map(|(name, _)| format!("the network storage {name} does not work"))).collect()
+    /// What became of network storage.
+    fn changes(&self, note: &Note) -> Changes {
+        for attempt in 0..ASKED {
+            if attempt > 0 {
+                self.cancel.sleep(LOOK);
+            }
+            if let Ok(now) = self.storage() {
+                return note.storage.changes(&now);
+            }
+        }
+        if note.storage.is_empty() { Changes::default() } else { Changes::unknown() }
     }
 
-    /// The job of an order whose answer was lost: the restore of this backup that was not there before.
+    /// The job of an order whose answer was lost: the first restore of this backup that was not there before. A later one
+    /// is somebody else's.
     fn find(&self, note: &Note) -> Result<Option<Job>, Unanswered> {
         let jobs = self.app.ask(self.cancel, self.app.supervisor.jobs())?;
         let is_it = |job: &Job| {
             job.kind() == JobKind::Restore
+                && !job.uuid.is_empty()
                 && !note.before.contains(&job.uuid)
                 && job.reference.as_ref().is_none_or(|slug| *slug == self.wanted.slug)
         };
-        Ok(jobs.into_iter().find(is_it))
+        // The newest is the first of them.
+        Ok(jobs.into_iter().rfind(is_it))
     }
 }
 
@@ -370,33 +403,29 @@ fn name(wanted: &RestoreParts, part: &Job) -> Option<String> {
     Some(wanted.apps.get(id).unwrap_or(id).clone())
 }
 
-fn outcome(wanted: &RestoreParts, job: &Job, lost: &[String]) -> Outcome {
+fn outcome(wanted: &RestoreParts, job: &Job, changes: &Changes) -> Outcome {
     let archive = &wanted.copy.name;
     let mut all: Vec<&str> = Vec::new();
     all.extend(wanted.home_assistant.then_some("Home Assistant"));
     all.extend(wanted.apps.values().chain(&wanted.folders).map(String::as_str));
     let failed = complaints(wanted, job);
-    if failed.is_empty() && !lost.is_empty() {
-        let (all, lost) = (all.join(", "), lost.join("; "));
-        let message = format!("Supervisor restored {all} from {archive}, and now {lost}");
+    if failed.is_empty() {
+        let storage = changes.all().collect::<Vec<_>>().join("; ");
+        let now = if storage.is_empty() { storage } else { format!(", and now {storage}") };
+        let message = format!("Supervisor restored {} from {archive}{now}", all.join(", "));
         let mut outcome = Outcome::done(text::sanitize(&message), Found::Nothing);
-        outcome.ending = Ending::Incomplete;
-        outcome.hint = Some("look under Settings > System > Storage, and set it up again there".to_owned());
+        let then = wanted.home_assistant.then_some(AS_THEN);
+        outcome.hint = match (&*changes.lost, &*changes.replaced) {
+            ([], []) => then.map(str::to_owned),
+            ([], _) => Some([REPLACED].into_iter().chain(then).collect::<Vec<_>>().join("; ")),
+            _ => {
+                outcome.ending = Ending::Incomplete;
+                Some([LOST_STORAGE].into_iter().chain(then).collect::<Vec<_>>().join("; "))
+            }
+        };
         return outcome;
     }
-    if failed.is_empty() {
-        let mut done = Outcome::done(
-            text::sanitize(&format!("Supervisor restored {} from {archive}", all.join(", "))),
-            Found::Nothing,
-        );
-        done.hint = wanted.home_assistant.then(|| {
-            "Home Assistant is as it was then: log in with a password of that time if it asks, and look at \
-                 Settings > System > Repairs"
-                .to_owned()
-        });
-        return done;
-    }
-    let what = failed.iter().chain(lost).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let what = failed.iter().map(String::as_str).chain(changes.all()).collect::<Vec<_>>().join("; ");
     let emptied = emptied(wanted, job);
     if job.errors.is_empty() {
         let message = text::sanitize(&format!("Supervisor did not restore all of {archive}: {what}"));
@@ -410,6 +439,17 @@ fn outcome(wanted: &RestoreParts, job: &Job, lost: &[String]) -> Outcome {
         hint: Some(format!("{emptied}parts of it may be restored: look whether everything works; {LOG}")),
         passes: false,
     })
+}
+
+/// What somebody should look at when nothing new is heard of it for so long, and what to do about it.
+fn silent(wanted: &RestoreParts, time: Duration) -> (String, String) {
+    let (archive, time) = (&wanted.copy.name, minutes(time));
+    let message = format!("Nothing new has been heard for {time} of the restore of {archive} by Supervisor");
+    let hint = format!(
+        "a large folder or app takes long; {LOG}; if nothing happens there either, restart the machine, and \
+         {LOOK_FIRST}"
+    );
+    (text::sanitize(&message), hint)
 }
 
 /// Supervisor empties a folder before it reads what belongs into it.
@@ -518,7 +558,7 @@ mod tests {
     fn each_failure_is_said_once_with_the_part_that_it_belongs_to() {
         let broken = json!([{ "type": "HomeAssistantError", "message": "Can't stop Core" }]);
         let core = json!([{ "name": "backup_restore_homeassistant", "done": true, "errors": broken }]);
-        let ended = outcome(&wanted(), &job("home_assistant", &core, &broken), &[]);
+        let ended = outcome(&wanted(), &job("home_assistant", &core, &broken), &Changes::default());
         assert_eq!(ended.ending, Ending::Failed);
         assert_eq!(ended.message, "Supervisor broke off the restore of a.tar: Home Assistant: Can't stop Core");
 
@@ -526,13 +566,13 @@ mod tests {
             { "name": "backup_folder_restore", "reference": "ssl", "done": true,
               "errors": [{ "type": "BackupError", "message": null }] },
         ] }]);
-        let ended = outcome(&wanted(), &job("apps", &folder, &json!([])), &[]);
+        let ended = outcome(&wanted(), &job("apps", &folder, &json!([])), &Changes::default());
         assert_eq!(ended.ending, Ending::Incomplete);
         assert_eq!(ended.message, "Supervisor did not restore all of a.tar: ssl: BackupError");
         let hint = ended.hint.unwrap();
         assert!(hint.starts_with("the folder ssl may be empty or incomplete now; the rest is restored"), "{hint}");
 
-        let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])), &[]);
+        let ended = outcome(&wanted(), &job("apps", &json!([]), &json!([])), &Changes::default());
         let all = "Supervisor restored Home Assistant, Terminal & SSH, ssl from a.tar";
         assert_eq!((ended.ending, ended.message.as_str()), (Ending::Done, all));
         assert!(ended.hint.unwrap().contains("log in with a password of that time"));

@@ -67,6 +67,16 @@ impl Reached {
         self.0.lock().held.contains_key(destination)
     }
 
+    /// Whether any is.
+    pub(super) fn is_any_held(&self) -> bool {
+        !self.0.lock().held.is_empty()
+    }
+
+    /// How long ago what a client has unpacked in one was used, if there is any.
+    pub(super) fn unpacked(&self) -> Option<Duration> {
+        self.0.folders.unpacked()
+    }
+
     /// Has everything looked at anew: Supervisor's network storage may be what it was in a backup.
     pub(crate) fn look_again(&self) {
         self.0.lock().is_dirty = true;

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 
 use super::ProgressArg;
 
@@ -74,6 +74,12 @@ pub(crate) struct AppArgs {
     /// Who may use those folders: the machine itself
     #[arg(long, value_name = "IP", default_value = "172.30.32.1")]
     pub(crate) host: IpAddr,
+    /// Seconds that Supervisor waits for it to end, as the app's config.yaml says
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(..=3600), default_value_t = 300)]
+    pub(crate) timeout: u64,
+    /// A restore of which Supervisor says nothing new for so many seconds needs a look
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    pub(crate) silence: u64,
     /// Supervisor's address, if it is another than usual
     #[arg(long, value_name = "URL")]
     pub(crate) supervisor: Option<String>,

@@ -8,6 +8,7 @@ mod configuration;
 pub(crate) mod control;
 mod copies;
 mod doing;
+mod leaving;
 mod listening;
 pub(crate) mod lock;
 mod looking;
@@ -44,6 +45,7 @@ use keeper::{
 use store::Cancellation;
 use tokio::sync::watch;
 
+pub(crate) use self::leaving::Leave;
 use self::{
     alarm::{Alarm, Bell},
     configuration::{Configuration, Read},
@@ -56,7 +58,7 @@ use self::{
     worker::Worker,
 };
 use crate::{
-    app::{App, Hears, Sharing},
+    app::{App, Hears, Leaving, Sharing},
     args::{AppArgs, ServeArgs},
     clock,
     config::{Config, good},
@@ -103,7 +105,12 @@ pub(crate) fn run(args: &ServeArgs, config: Config, cancel: &Cancellation) -> Re
 }
 
 /// The same in an app of Home Assistant, which shows the page.
-pub(crate) fn run_as_app(args: &AppArgs, mut config: Config, cancel: &Cancellation) -> Result<u8, Failure> {
+pub(crate) fn run_as_app(
+    args: &AppArgs,
+    mut config: Config,
+    leave: &Leave,
+    cancel: &Cancellation,
+) -> Result<u8, Failure> {
     // As above.
     gentle::share_memory();
     let app = Arc::new(App::from_environment(args, cancel)?);
@@ -111,10 +118,15 @@ pub(crate) fn run_as_app(args: &AppArgs, mut config: Config, cancel: &Cancellati
     // It was read before.
     config.tell_home_assistant();
     let args = ServeArgs { listen: NONE.to_owned(), base_path: String::new(), hosts: Vec::new(), https: false };
-    serve(&args, config, Some(&app), cancel)
+    serve(&args, config, Some((&app, leave)), cancel)
 }
 
-fn serve(args: &ServeArgs, config: Config, app: Option<&Arc<App>>, cancel: &Cancellation) -> Result<u8, Failure> {
+fn serve(
+    args: &ServeArgs,
+    config: Config,
+    app: Option<(&Arc<App>, &Leave)>,
+    cancel: &Cancellation,
+) -> Result<u8, Failure> {
     output::keep_log();
     let lock = lock::for_service(&destination::state_directory())?;
     check_keys(&config, cancel)?;
@@ -124,12 +136,12 @@ fn serve(args: &ServeArgs, config: Config, app: Option<&Arc<App>>, cancel: &Canc
         page::forget_unfinished(&path);
     }
     let mut running = Running::start(config, lock, true, |_| ())?;
-    if let Some(app) = app {
-        running.share(app, cancel)?;
+    if let Some((app, leave)) = app {
+        running.share(app, leave, cancel)?;
     }
     let bell = running.bell.clone();
     let _waking = cancel.on_cancel(move || bell.ring());
-    let listening = Listening::start(args, app.map(AsRef::as_ref), &running)?;
+    let listening = Listening::start(args, app.map(|(app, _)| &**app), &running)?;
     let shown = |path: &Path| engine::shown(path.as_os_str().as_encoded_bytes());
     let file = running.configuration.path.as_deref().map_or_else(|| "none".to_owned(), shown);
     let state = shown(&destination::state_directory());
@@ -282,7 +294,7 @@ impl Running {
     }
 
     /// Home Assistant gets the destinations among its own locations, and the broker that it knows is used.
-    fn share(&self, app: &Arc<App>, cancel: &Cancellation) -> Result<(), Failure> {
+    fn share(&self, app: &Arc<App>, leave: &Leave, cancel: &Cancellation) -> Result<(), Failure> {
         let service = Arc::clone(&self.service);
         let changed = Arc::new(move |what: &str, is_bad: bool| {
             let level = if is_bad { Level::Error } else { Level::Ok };
@@ -303,6 +315,7 @@ impl Running {
         });
         let sharing = Sharing::start(app, self.worker.config(), Hears { changed, is_kept, broker }, cancel)?;
         self.worker.share(app, sharing.folders());
+        leave.by(Leaving::new(app, sharing.folders()), &self.service, cancel);
         self.configuration.share(sharing);
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use store::{
     Secret,
@@ -18,7 +19,7 @@ use store::{
 use testkit::{
     drive::{CLIENT_ID, CLIENT_SECRET, Drive},
     supervisor::{
-        Order, Supervisor, TOKEN,
+        Order, Restoration, Supervisor, TOKEN,
         writer::{spec, write},
     },
     wait,
@@ -84,9 +85,14 @@ impl Home {
     }
 
     pub(crate) fn start_with(&self, supervisor: &Supervisor, variables: &[(&str, String)]) -> App {
+        self.start_as(supervisor, variables, &[])
+    }
+
+    pub(crate) fn start_as(&self, supervisor: &Supervisor, variables: &[(&str, String)], more: &[&str]) -> App {
         let url = supervisor.url();
         let mut args = vec!["app", "--supervisor", &url, "--ingress", "127.0.0.1:0", "--from", "127.0.0.1"];
         args.extend_from_slice(&["--share", "127.0.0.1:0", "--host", "127.0.0.1"]);
+        args.extend_from_slice(more);
         let mut command = self.command(&args);
         App::started(command.env("SUPERVISOR_TOKEN", TOKEN).envs(variables.iter().map(|(name, value)| (name, value))))
     }
@@ -144,10 +150,22 @@ impl App {
         last
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end: what else it said, if that was well.
+    pub(crate) fn ends(&mut self) -> String {
+        let mut last = String::new();
+        self.lines.read_to_string(&mut last).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {last}");
+        last
+    }
+
     /// Ctrl-C; it ends long before Supervisor's answer would be given up.
     pub(crate) fn interrupt(&mut self) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::INT)
-            .unwrap();
+        self.signal(Signal::INT);
         let since = Instant::now();
         wait::until("it ends", || self.child.try_wait().unwrap().is_some());
         assert!(since.elapsed() < Duration::from_secs(20), "it waited for Supervisor's answer");
@@ -293,6 +311,47 @@ fn made(
         write(&python, file.path(), &config, &spec);
         file
     }
+}
+
+/// Has Supervisor restore as it does: it unpacks a backup into a directory beside that, reads it back when it is told to
+/// go on, and removes it.
+pub(crate) fn unpacks(supervisor: &Supervisor, home: &Home, mount: &Map<String, Value>) {
+    const SCRATCH: &str = "tmpab_cd123";
+    let (there, back) = (home.path("unpacked"), home.path("back"));
+    for directory in [&there, &back] {
+        fs::create_dir(directory).unwrap();
+    }
+    let (nas, copy, to, of) = (home.path("nas"), home.path("copy.tar"), there.clone(), mount.clone());
+    let is_well = |said: String| if said.contains("NT_STATUS") { Err(said) } else { Ok(()) };
+    let unpacking = move |_: &Restoration| {
+        is_well(client(&of, &format!("get {} {}", archives(&nas)[0], copy.display())))?;
+        assert!(Command::new("tar").arg("-xf").arg(&copy).arg("-C").arg(&to).status().unwrap().success());
+        let puts = names(&to).into_iter().map(|name| format!("put {} {name}", to.join(&name).display()));
+        let does: Vec<String> = [format!("mkdir {SCRATCH}"), format!("cd {SCRATCH}")].into_iter().chain(puts).collect();
+        is_well(client(&of, &does.join("; ")))
+    };
+    let of = mount.clone();
+    let restoring = move |_: &Restoration| {
+        let gets = names(&there).into_iter().map(|name| format!("get {name} {}", back.join(&name).display()));
+        let does: Vec<String> = [format!("cd {SCRATCH}")].into_iter().chain(gets).collect();
+        is_well(client(&of, &does.join("; ")))?;
+        for name in names(&there) {
+            if fs::read(there.join(&name)).unwrap() != fs::read(back.join(&name)).unwrap_or_default() {
+                return Err(format!("{name} is not what was unpacked"));
+            }
+        }
+        is_well(client(&of, &format!("cd {SCRATCH}; del *; cd ..; rmdir {SCRATCH}")))
+    };
+    supervisor.change(|world| {
+        (world.unpacking, world.restoring) = (Some(Arc::new(unpacking)), Some(Arc::new(restoring)));
+    });
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = names.collect();
+    assert!(names.iter().any(|name| name == "backup.json"), "{names:?}");
+    names
 }
 
 /// The archives in a directory.

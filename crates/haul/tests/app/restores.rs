@@ -10,23 +10,23 @@ use testkit::{
 
 use crate::home::{self, App, Home, archives};
 
-const KEY: &str = "correct horse battery staple";
+pub(crate) const KEY: &str = "correct horse battery staple";
 const CONFIG: &str = "[destinations.nas]\nurl = \"nas\"\n[jobs.all]\nsource = \"config\"\neverything = true\n\
      destinations = [\"nas\"]\npassword_file = \"key\"\n";
-const ADMINISTRATOR: &str = "0aa1";
-const OWN: &str = "a1b2c3d4_haul";
+pub(crate) const ADMINISTRATOR: &str = "0aa1";
+pub(crate) const OWN: &str = "a1b2c3d4_haul";
 /// Haul as it was installed from another repository.
 const OTHER: &str = "local_haul";
 
 /// A home with one encrypted backup of everything, Haul too.
-struct Scene {
-    supervisor: Supervisor,
-    home: Home,
-    app: App,
+pub(crate) struct Scene {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) home: Home,
+    pub(crate) app: App,
 }
 
 impl Scene {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let python = home::python()?;
         let supervisor = Supervisor::start(World::default());
         supervisor.change(|world| {
@@ -67,13 +67,13 @@ impl Scene {
         self.post_to(&self.path(), form)
     }
 
-    fn post_to(&self, path: &str, form: &str) -> String {
+    pub(crate) fn post_to(&self, path: &str, form: &str) -> String {
         let fields: Vec<(&str, &str)> = form.split('&').filter_map(|field| field.split_once('=')).collect();
         self.app.post(ADMINISTRATOR, path, &fields)
     }
 
     /// After a start, it takes Haul a moment to know that Supervisor reaches the location.
-    fn order(&self, form: &str) {
+    pub(crate) fn order(&self, form: &str) {
         wait::until("it is taken", || self.post(form).contains("/events?done=restore-parts"));
     }
 
@@ -83,11 +83,11 @@ impl Scene {
         asked.filter(|asked| asked.path.contains("/restore/")).map(|asked| asked.body).collect()
     }
 
-    fn hold(&self, stage: Option<&'static str>) {
+    pub(crate) fn hold(&self, stage: Option<&'static str>) {
         self.supervisor.change(|world| world.hold_at = stage);
     }
 
-    fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.home.json(&["status", "--json"]).to_string()
     }
 }
@@ -258,16 +258,33 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     let line = scene.app.says("and now the network storage media does not work");
     assert!(line.contains("warning: ") && line.contains("Settings > System > Storage"), "{line}");
 
-    // All of it.
+    // Or leads elsewhere, as it did then.
+    let media = |server: &str| testkit::supervisor::mount("media", server, "media");
     scene.supervisor.change(|world| {
-        world.saved_mounts.clear();
+        world.mounts.retain(|mount| mount["name"] != "media");
+        world.mounts.push(media("192.168.1.10"));
+        world.saved_mounts = vec![media("192.168.1.99")];
+    });
+    scene.order("app=core_ssh&sure=yes");
+    let says = "and now the network storage media leads to //192.168.1.99/media instead of //192.168.1.10/media";
+    let line = scene.app.says(says);
+    assert!(!line.contains("warning") && line.contains("comes back as it is in the backup"), "{line}");
+    assert!(scene.app.answer(ADMINISTRATOR, "/events").contains(says), "the page says the same");
+
+    // All of it, and what became of network storage is said all the same.
+    scene.supervisor.change(|world| {
+        world.saved_mounts = vec![media("192.168.1.10")];
         world.restoring = Some(Arc::new(|_| Err("Restore error, see supervisor logs".to_owned())));
     });
     scene.order(forms);
     let line = scene.app.says("Supervisor broke off the restore of");
+    assert!(line.contains("media leads to //192.168.1.10/media instead of"), "{line}");
     assert!(line.contains(": Restore error, see supervisor logs") && !line.contains("was not restored"), "{line}");
     assert!(line.contains("Settings > System > Logs > Supervisor"), "{line}");
-    scene.supervisor.change(|world| world.restoring = None);
+    scene.supervisor.change(|world| {
+        world.saved_mounts.clear();
+        world.restoring = None;
+    });
 
     // It refuses, somebody else was faster, it fails and may have begun.
     let not = "was not restored: ";
@@ -319,6 +336,24 @@ fn what_goes_wrong_in_a_restore_is_said_in_supervisors_own_words() {
     wait::until("it says so", || scene.app.answer(ADMINISTRATOR, &scene.path()).contains(says));
     let answer = scene.post(forms);
     assert!(answer.contains(says) && answer.contains("upload it in Home Assistant"), "{answer}");
+}
+
+#[test]
+fn a_restore_of_which_nothing_is_heard_is_told() {
+    let Some(mut scene) = Scene::new() else { return };
+    scene.app.end();
+    scene.app = scene.home.start_as(&scene.supervisor, &[], &["--silence", "1"]);
+    scene.hold(Some("apps"));
+    scene.order("app=core_ssh&sure=yes");
+    let says = "Nothing new has been heard for less than a minute of the restore of";
+    wait::until("it is said", || scene.status().contains(says));
+    assert!(scene.app.answer(ADMINISTRATOR, "/").contains("A restore does not go on"));
+    let told = |scene: &Scene| scene.supervisor.change(|world| format!("{:?}", world.notifications));
+    wait::until("all are told", || told(&scene).contains("A restore does not go on"));
+    scene.hold(None);
+    scene.app.says("Supervisor restored Terminal & SSH from");
+    wait::until("it is over", || !told(&scene).contains("A restore does not go on"));
+    assert!(!scene.status().contains(says));
 }
 
 #[test]

@@ -237,6 +237,7 @@ impl State {
                 return Ok(());
             }
         };
+        self.refuse_when_leaving()?;
         if self.asked.len() >= asked::MOST {
             return no(format!("{} orders wait already", asked::MOST), "wait until some of them are done");
         }

@@ -1,15 +1,45 @@
 //! Since when each problem exists, and what is over.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, Zoned};
 
 use super::State;
 use crate::{
+    decide,
     notices::Notice,
     over, overview,
     status::{Event, Level},
+    task::Task,
 };
 
+/// What a restore complains of is looked at so often.
+const LISTEN: Duration = Duration::from_secs(10);
+
 impl State {
+    pub(super) fn overview<'s>(&'s self, now: &'s Zoned) -> overview::Facts<'s> {
+        overview::Facts {
+            settings: &self.settings,
+            known: &self.known,
+            plans: &self.plans,
+            running: &self.running,
+            asked: &self.asked,
+            next: &self.next,
+            unwritten: self.catalog.adrift().or(self.unwritten.as_deref()),
+            unreached: &self.unreached,
+            broker: self.broker.as_ref(),
+            leaving: self.leaving,
+            version: &self.version,
+            now,
+        }
+    }
+
+    /// When to look again what a restore complains of, which nobody rings for.
+    pub(super) fn complaints_next(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_followed = self.running.values().any(|running| matches!(running.task, Task::RestoreParts(_)));
+        is_followed.then(|| decide::later(now, LISTEN))
+    }
+
     /// Whether somebody looks for problems there. What a job or destination had that is gone or paused is not over.
     pub(super) fn is_watched(&self, job: Option<&str>, destination: Option<&str>) -> bool {
         if job.is_none() && destination.is_none() {

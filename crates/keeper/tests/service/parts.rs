@@ -1,7 +1,11 @@
 //! What Home Assistant's Supervisor restores because somebody said so.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use keeper::{
     catalog::Catalog,
+    notices::{Channel, Notice, Told, Wanted},
     service::Order,
     status::{Ending, Failure, TaskKind},
     task::{Found, Location, Outcome, Restore, RestoreParts, Sources, Task},
@@ -107,4 +111,61 @@ fn what_it_reads_stays_and_what_it_does_not_touch_goes_on() {
         let both = (restoring.excludes(&task, &Sources::new()), task.excludes(&restoring, &Sources::new()));
         assert_eq!(both, (excludes, excludes), "{task:?}");
     }
+}
+
+#[test]
+fn one_of_which_nothing_is_heard_is_a_problem_until_there_is_news() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let (mut world, name) = with_a_backup(Catalog::open(&path).unwrap().0);
+    world.service.order(Order::RestoreParts(parts(&name)), world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::RestoreParts]);
+    assert!(world.wake.unwrap() <= world.now + SignedDuration::from_secs(60), "nobody rings when it falls silent");
+    let silent = || Some(("Nothing new has been heard".to_owned(), "look at the log".to_owned()));
+    world.running[0].progress.complain(silent());
+    world.step();
+    let problem = world.status().problems.remove(0);
+    assert_eq!((problem.kind.as_str(), problem.hint.as_deref()), ("restore-silent", Some("look at the log")));
+    let here = Channel {
+        name: "here".to_owned(),
+        wanted: Wanted::Problems,
+        jobs: Vec::new(),
+        after: Duration::from_hours(1),
+        takes_back: true,
+    };
+    let due = here.due(&Told::default(), std::slice::from_ref(&problem), &[], world.now);
+    assert_eq!(due.notices, [Notice::Begun(problem)], "it has lasted already");
+
+    // The next program has yet to look.
+    let now = world.now;
+    drop(world);
+    let mut world = World::on(Catalog::open(&path).unwrap().0, vec![job("home", "daily 04:45", &["nas"])], now);
+    assert!(world.step().contains(&TaskKind::RestoreParts));
+    let is_over = |world: &World| world.service.events(None, 1)[0].kind == "restore-silent-over";
+    assert!(!is_over(&world), "it is as silent as before");
+    let at = world.running.iter().position(|started| started.task.kind() == TaskKind::RestoreParts).unwrap();
+    world.running[at].progress.complain(silent());
+    world.running[at].progress.say(Some("restoring"));
+    world.step();
+    assert!(!is_over(&world));
+    world.running[at].progress.complain(None);
+    world.step();
+    assert!(is_over(&world));
+    assert!(world.status().problems.iter().all(|problem| problem.kind != "restore-silent"));
+}
+
+#[test]
+fn a_program_that_is_to_stop_begins_nothing_and_says_so() {
+    let (mut world, name) = with_a_backup(Catalog::in_memory().unwrap());
+    world.service.order(Order::RestoreParts(parts(&name)), world.now).unwrap();
+    assert_eq!(world.step(), [TaskKind::RestoreParts]);
+    world.service.leave(world.now + SignedDuration::from_secs(280));
+    let refused = world.service.order(Order::BackUp { job: "home".to_owned() }, world.now).unwrap_err();
+    assert!(refused.message.contains("begins nothing any more"), "{refused:?}");
+    world.end(TaskKind::RestoreParts, |_, _| Outcome::done("Supervisor restored it", Found::Nothing));
+    world.later(Duration::from_hours(24));
+    assert_eq!(world.step(), [], "whatever is due");
+    let status = world.status();
+    let problem = status.problems.iter().find(|problem| problem.kind == "stopping").unwrap();
+    assert!(problem.hint.as_deref().unwrap().contains("12:04"), "{problem:?}");
 }

@@ -57,6 +57,8 @@ pub struct Mount {
     pub port: Option<u16>,
     /// The server's folder; of `cifs` only.
     pub share: Option<String>,
+    /// The server's directory; of `nfs` only.
+    pub path: Option<String>,
     /// Whether it works.
     pub state: State,
     /// Whether nothing can be written there.

@@ -87,6 +87,14 @@ fn restore(work: &Work, restoration: &Restoration) -> bool {
 
 /// None if its Supervisor was stopped.
 fn steps(work: &Work, restoration: &Restoration, folders: &[String], core: bool, apps: &[String]) -> Option<bool> {
+    let unpacking = work.change(|world| world.unpacking.clone())?;
+    if let Err(message) = unpacking.map_or(Ok(()), |unpacking| unpacking(restoration)) {
+        work.change(|world| {
+            world.state = "running";
+            world.end(&work.job, Some(("BackupError", &message)));
+        })?;
+        return Some(false);
+    }
     let mut all = group(work, "folders", "backup_restore_folders", "backup_folder_restore", folders)?;
     let answered = work.change(|world| world.core_answers)?;
     if core {

@@ -177,6 +177,8 @@ pub struct World {
     pub backups: Vec<Value>,
     /// What a backup writes; without one, it is a file of 10,240 bytes.
     pub writing: Option<Writing>,
+    /// How it unpacks a backup before it restores parts of it; without one, well.
+    pub unpacking: Option<Restoring>,
     /// How a restore goes; without one, well.
     pub restoring: Option<Restoring>,
     /// What it finds when it looks at its places; without one, what it knows.
@@ -241,6 +243,7 @@ impl Default for World {
             mounting: None,
             backups: Vec::new(),
             writing: None,
+            unpacking: None,
             restoring: None,
             looking: None,
             hold_at: None,
