@@ -343,7 +343,8 @@ pub(crate) fn unpacks(supervisor: &Supervisor, home: &Home, mount: &Map<String, 
         is_well(client(&of, &format!("cd {SCRATCH}; del *; cd ..; rmdir {SCRATCH}")))
     };
     supervisor.change(|world| {
-        (world.unpacking, world.restoring) = (Some(Arc::new(unpacking)), Some(Arc::new(restoring)));
+        world.unpacking = Some(Arc::new(unpacking));
+        world.restoring = Some(Arc::new(restoring));
     });
 }
 
