@@ -211,6 +211,15 @@ pub(crate) struct Network {
 #[derive(Default)]
 struct Connected(Mutex<Vec<Arc<dyn Store>>>);
 
+impl Connected {
+    fn add(&self, store: &Arc<dyn Store>) {
+        let mut connected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A service connects again and again: what nobody uses any more stays only if it has something to say.
+        connected.retain(|store| Arc::strong_count(store) > 1 || !store.notes().is_empty());
+        connected.push(Arc::clone(store));
+    }
+}
+
 impl Drop for Connected {
     fn drop(&mut self) {
         let connected = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -331,7 +340,7 @@ impl Network {
         // The clock is that of the runtime, where the caller need not be.
         let connected = async { policy.unless_cancelled(tokio::time::timeout(within, attempt)).await };
         let store = self.bridge.wait(connected)?.unwrap_or_else(|_| Err(late()))?;
-        self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        self.connected.add(&store);
         Ok(store)
     }
 
@@ -346,7 +355,7 @@ impl Network {
             &policy,
             policy.contact(&label, || store::connect(&destination.address, &destination.options, context)),
         )?;
-        self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        self.connected.add(&store);
         Ok(store)
     }
 
@@ -545,6 +554,19 @@ mod tests {
         assert!(thorough.is_read_back(None, &config) && !plain.is_read_back(None, &config));
         assert!(!thorough.is_read_back(Some(VerifyArg::Auto), &config), "what was typed counts");
         assert!(plain.is_read_back(Some(VerifyArg::ReadBack), &config));
+    }
+
+    #[test]
+    fn what_nobody_uses_any_more_is_let_go_however_often_it_is_connected_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let network = Network::start(None, &Cancellation::default()).unwrap();
+        let connect = || network.try_once(&at(directory.path().to_str().unwrap(), None), Duration::from_secs(9), true);
+        let used = connect().unwrap();
+        for _ in 0..5 {
+            drop(connect().unwrap());
+        }
+        let kept = network.connected.0.lock().unwrap();
+        assert!(kept.len() == 2 && kept.iter().any(|store| Arc::ptr_eq(store, &used)), "{}", kept.len());
     }
 
     #[test]

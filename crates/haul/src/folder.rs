@@ -1,6 +1,8 @@
 //! A destination as a network folder, which is there whether the destination answers now or later.
 
 use std::{
+    fs,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,7 +45,7 @@ pub(crate) fn of(
             Arc::new(move || mounted::check(&asked, None, false).map_err(|failure| failure.message))
         }),
         directory,
-        cache: Some(destination::state_directory().join("share").join(name)),
+        cache: Some(caches().join(name)),
         bridge: network.bridge.clone(),
         context: network.context_for(destination),
         memory: MEMORY,
@@ -51,6 +53,19 @@ pub(crate) fn of(
         remaker: None,
         on_event: Arc::new(|_| ()),
     }))
+}
+
+fn caches() -> PathBuf {
+    destination::state_directory().join("share")
+}
+
+/// What is remembered of folders that are none of these goes.
+pub(crate) fn forget_others(is_one: impl Fn(&str) -> bool) {
+    for found in fs::read_dir(caches()).into_iter().flatten().flatten() {
+        if found.file_name().to_str().is_none_or(|name| !is_one(name)) {
+            let _ = fs::remove_dir_all(found.path());
+        }
+    }
 }
 
 fn connect(

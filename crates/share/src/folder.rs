@@ -113,10 +113,9 @@ impl Folder {
                 return Ok(());
             }
             // It is on its last steps, and can't be called back: it goes when it is there.
-            if tokio::time::timeout(PATIENCE, upload.end()).await.is_err() {
+            if tokio::time::timeout(PATIENCE, self.0.uploads.settled(name, &upload)).await.is_err() {
                 return Err(SmbError::Sharing);
             }
-            self.place().forget_list();
         }
         if self.place().entry(name).await?.is_none() {
             return Err(SmbError::NotFound);
@@ -134,7 +133,7 @@ impl Folder {
                 async move { store.delete(&name).await }
             })
             .await?;
-        self.place().forget_list();
+        self.place().is_gone(name);
         self.say(Event::Deleted { name: name.to_owned() });
         Ok(())
     }
@@ -197,10 +196,24 @@ impl ShareBackend for Folder {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::{collections::BTreeMap, fs, path::Path, sync::Mutex};
+    use std::{
+        collections::BTreeMap,
+        fs,
+        ops::Range,
+        path::Path,
+        sync::{
+            Mutex,
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+    };
 
+    use bytes::Bytes;
     use habackup::tar::{Header, Kind, encode};
-    use store::{Address, Bridge, Cancellation, Context, Options, Tuning};
+    use store::{
+        Abilities, Address, Bridge, Cancellation, Context, Entry, Expected, Options, Session, Sink, Store, StoreError,
+        Tuning,
+    };
 
     use super::*;
 
@@ -208,6 +221,11 @@ mod tests {
 
     /// A folder of a directory, and what it says.
     fn folder(home: &Path, bridge: &Bridge) -> (Folder, Arc<Mutex<Vec<Event>>>) {
+        let (shared, said) = shared(home, bridge);
+        (Folder::new(shared, &Arc::default()), said)
+    }
+
+    fn shared(home: &Path, bridge: &Bridge) -> (Shared, Arc<Mutex<Vec<Event>>>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = home.join("nas");
         fs::create_dir(&directory).unwrap();
@@ -231,7 +249,26 @@ mod tests {
             remaker: None,
             on_event: Arc::new(move |event| hears.lock().unwrap().push(event)),
         };
-        (Folder::new(shared, &Arc::default()), said)
+        (shared, said)
+    }
+
+    /// The shortest backup of this content.
+    fn backup(content: &[u8]) -> Vec<u8> {
+        let mut archive = Vec::new();
+        let header = Header {
+            path: b"./backup.json",
+            kind: Kind::File,
+            size: content.len() as u64,
+            mode: 0o600,
+            mtime: (0, 0),
+            link: b"",
+            uid: 0,
+            gid: 0,
+        };
+        encode(&header, &mut archive);
+        archive.extend(content);
+        archive.resize(archive.len().next_multiple_of(512) + 10_240, 0);
+        archive
     }
 
     fn noise(length: usize) -> Vec<u8> {
@@ -342,21 +379,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let bridge = Bridge::start().unwrap();
         let (folder, said) = folder(home.path(), &bridge);
-        let mut archive = Vec::new();
-        let size = 5 * MIB as u64;
-        let header = Header {
-            path: b"./backup.json",
-            kind: Kind::File,
-            size,
-            mode: 0o600,
-            mtime: (0, 0),
-            link: b"",
-            uid: 0,
-            gid: 0,
-        };
-        encode(&header, &mut archive);
-        archive.extend(noise(5 * MIB));
-        archive.extend([0; 10_240]);
+        let archive = backup(&noise(5 * MIB));
         bridge.wait(async {
             let mut at = 0;
             // Twice, and each time the last answer was lost: the same bytes come again.
@@ -376,5 +399,130 @@ mod tests {
         });
         assert!(fs::read(home.path().join("nas/a.tar")).unwrap() == archive);
         assert_eq!(*said.lock().unwrap(), [Event::Arrived { name: "a.tar".to_owned(), size: archive.len() as u64 }]);
+    }
+
+    #[test]
+    fn a_folder_whose_disk_is_away_takes_nothing_also_after_a_list() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (shared, said) = shared(home.path(), &bridge);
+        let is_there = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&is_there);
+        let looks: Arc<dyn Fn() -> Result<(), String> + Send + Sync> =
+            Arc::new(move || asked.load(Ordering::Relaxed).then_some(()).ok_or_else(|| "it is not mounted".to_owned()));
+        let folder = Folder::new(Shared { is_there: Some(looks), ..shared }, &Arc::default());
+        bridge.wait(async {
+            let writes = || open(&folder, "a.tar", OpenIntent::OverwriteOrCreate, true);
+            assert!(matches!(open(&folder, "a.tar", OpenIntent::Open, false).await, Err(SmbError::NotFound)));
+            is_there.store(false, Ordering::Relaxed);
+            assert!(matches!(writes().await, Err(SmbError::Io(_))));
+            assert_eq!(fs::read_dir(home.path().join("nas")).unwrap().count(), 0);
+            let failed = Event::Failed { name: "a.tar".to_owned(), reason: "it is not mounted".to_owned() };
+            assert_eq!(*said.lock().unwrap(), [failed]);
+            is_there.store(true, Ordering::Relaxed);
+            drop(writes().await.unwrap());
+            folder.end("the end").await;
+        });
+    }
+
+    /// A destination whose list never shows what has come.
+    struct Lagging(Arc<dyn Store>);
+
+    #[async_trait]
+    impl Sink for Lagging {
+        fn label(&self) -> String {
+            self.0.label()
+        }
+        fn abilities(&self) -> Abilities {
+            self.0.abilities()
+        }
+        async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn store::Upload>, StoreError> {
+            self.0.create(name, expected).await
+        }
+        fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+            Some(self)
+        }
+    }
+
+    #[async_trait]
+    impl Store for Lagging {
+        async fn resume(&self, _: &Session) -> Result<Option<Box<dyn store::Upload>>, StoreError> {
+            Ok(None)
+        }
+        async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+            Ok(Vec::new())
+        }
+        async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+            self.0.entry(name).await
+        }
+        async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+            self.0.read(name, range).await
+        }
+        async fn delete(&self, name: &str) -> Result<(), StoreError> {
+            self.0.delete(name).await
+        }
+        async fn space(&self) -> Result<Option<u64>, StoreError> {
+            self.0.space().await
+        }
+        async fn remove_abandoned(&self) -> Result<u32, StoreError> {
+            self.0.remove_abandoned().await
+        }
+    }
+
+    #[test]
+    fn an_archive_that_has_arrived_is_there_whenever_its_destination_shows_it() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (shared, said) = shared(home.path(), &bridge);
+        let inner = Arc::clone(&shared.connect);
+        let connect: crate::Connect = Arc::new(move || Ok(Arc::new(Lagging(inner()?)) as Arc<dyn Store>));
+        let folder = Folder::new(Shared { directory: None, connect, ..shared }, &Arc::default());
+        let archive = backup(&noise(MIB / 2));
+        bridge.wait(async {
+            let file = open(&folder, "a.tar", OpenIntent::OverwriteOrCreate, true).await.unwrap();
+            file.write(0, &archive).await.unwrap();
+            file.close().await.unwrap();
+            for _ in 0..2 {
+                let file = open(&folder, "a.tar", OpenIntent::Open, false).await.unwrap();
+                assert_eq!(file.stat().await.unwrap().end_of_file, archive.len() as u64);
+                assert!(file.read(0, MIB as u32).await.unwrap() == archive);
+            }
+            let path = SmbPath::from_utf16(&"a.tar".encode_utf16().collect::<Vec<_>>()).unwrap();
+            folder.unlink(&path).await.unwrap();
+            assert!(matches!(open(&folder, "a.tar", OpenIntent::Open, false).await, Err(SmbError::NotFound)));
+        });
+        let name = || "a.tar".to_owned();
+        let arrived = Event::Arrived { name: name(), size: archive.len() as u64 };
+        assert_eq!(*said.lock().unwrap(), [arrived, Event::Deleted { name: name() }]);
+    }
+
+    /// Whoever makes archives anew, and is told late that nobody wants this one.
+    struct Slow(Mutex<mpsc::Receiver<()>>);
+
+    impl crate::Remaker for Slow {
+        fn takes(&self, _: &str) -> bool {
+            true
+        }
+        fn remake(&self, _: &str, pieces: &mut dyn engine::remake::Pieces) -> Result<u64, String> {
+            while let Ok(Some(_)) = pieces.next() {}
+            let _ = self.0.lock().unwrap().recv();
+            Err("it was given up".to_owned())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_removes_an_archive_does_not_wait_until_its_destination_is_tidy() {
+        let home = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start().unwrap();
+        let (shared, said) = shared(home.path(), &bridge);
+        let (ends, end) = mpsc::channel();
+        let remaker: Option<Arc<dyn crate::Remaker>> = Some(Arc::new(Slow(Mutex::new(end))));
+        let folder = Folder::new(Shared { remaker, ..shared }, &Arc::default());
+        let file = open(&folder, "a.tar", OpenIntent::OverwriteOrCreate, true).await.unwrap();
+        let path = SmbPath::from_utf16(&"a.tar".encode_utf16().collect::<Vec<_>>()).unwrap();
+        let removed = tokio::time::timeout(4 * PATIENCE, folder.unlink(&path)).await;
+        assert!(removed.is_ok_and(|removed| removed.is_ok()));
+        assert!(said.lock().unwrap().is_empty(), "it has not ended");
+        drop((ends, file));
     }
 }

@@ -30,11 +30,12 @@ use std::{
 use engine::remake::Pieces;
 use smb_server::{ConfigHandle, Share, ShutdownHandle, SmbServer};
 use store::{Bridge, Context, LateSizes, Secret, Store};
+use tokio::task::JoinSet;
 
 use folder::Folder;
 use gate::Gate;
 pub use intake::{Intake, Refused, Step};
-pub use outline::{NotABackup, Outline};
+pub use outline::NotABackup;
 use scratch::Budget;
 
 /// Wrong passwords until a name has to wait.
@@ -179,9 +180,11 @@ impl Folders {
     pub async fn end(self, why: &str) {
         self.shutdown.shutdown();
         let folders = self.lock().clone();
-        for folder in folders {
-            folder.end(why).await;
-        }
+        let ending = folders.into_iter().map(|folder| {
+            let why = why.to_owned();
+            async move { folder.end(&why).await }
+        });
+        ending.collect::<JoinSet<()>>().join_all().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Folder>> {

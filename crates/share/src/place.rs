@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ use crate::{Shared, kept::Kept, names, recent::Recent, upload::PATIENCE};
 const FRESH: Duration = Duration::from_secs(30);
 /// Whoever has an older one waits so long for a new one, and then makes do with that.
 const OLD_WILL_DO: Duration = Duration::from_secs(2);
+/// A destination may show what has arrived so much later.
+const SHOWN_LATE: Duration = Duration::from_mins(1);
 /// What has failed is not tried again for so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,12 @@ pub(crate) struct Place {
     /// `None` instead of a time: it is from an earlier run.
     listed: Mutex<Option<(Option<Instant>, Entries)>>,
     listing: Arc<tokio::sync::Mutex<Failed>>,
+    /// When what is there was last changed from here: a list that was begun before is an old one.
+    changed: Mutex<Option<Instant>>,
+    /// What has arrived, and no list shows yet.
+    latest: Mutex<Vec<(Instant, Arc<Entry>)>>,
+    /// One look at a time whether it is there: on a mount that hangs, each takes a thread.
+    looking: Arc<tokio::sync::Mutex<()>>,
     is_away: AtomicBool,
     space: Mutex<Option<(Instant, Option<u64>)>>,
     recent: Mutex<Recent>,
@@ -58,6 +66,9 @@ impl Place {
             connecting: Arc::default(),
             listed: Mutex::new(listed),
             listing: Arc::default(),
+            changed: Mutex::default(),
+            latest: Mutex::default(),
+            looking: Arc::default(),
             is_away: AtomicBool::default(),
             space: Mutex::default(),
             recent: Mutex::default(),
@@ -76,9 +87,20 @@ impl Place {
     /// The destination, connected.
     pub(crate) async fn store(self: &Arc<Self>) -> SmbResult<Arc<dyn Store>> {
         if let Some(is_there) = self.shared.is_there.clone() {
-            let looked = tokio::task::spawn_blocking(move || is_there());
-            let looked = async { looked.await.unwrap_or_else(|_| Err("looking ended unexpectedly".to_owned())) };
-            self.judged(PATIENCE, looked).await?;
+            let patience = match self.looking.try_lock() {
+                // Nobody waits for long again for a look that takes so long already.
+                Err(_) if self.is_away.load(Ordering::Acquire) => OLD_WILL_DO,
+                _ => PATIENCE,
+            };
+            let looked = async {
+                let guard = Arc::clone(&self.looking).lock_owned().await;
+                let looked = tokio::task::spawn_blocking(move || {
+                    let _guard = guard;
+                    is_there()
+                });
+                looked.await.unwrap_or_else(|_| Err("looking ended unexpectedly".to_owned()))
+            };
+            self.judged(patience, looked).await?;
         }
         if let Some(store) = &*lock(&self.store) {
             return Ok(Arc::clone(store));
@@ -152,10 +174,42 @@ impl Place {
     }
 
     /// What is there has changed.
-    pub(crate) fn forget_list(&self) {
+    fn forget_list(&self) {
+        *lock(&self.changed) = Some(Instant::now());
         if let Some((when, _)) = &mut *lock(&self.listed) {
             *when = None;
         }
+    }
+
+    /// An archive has arrived: it is there for everybody, whenever the destination shows it.
+    pub(crate) async fn has_arrived(self: &Arc<Self>, name: &str, size: u64) {
+        let entry = Entry { name: name.to_owned(), size, modified: Some(SystemTime::now()), link: false };
+        self.is_gone(name);
+        lock(&self.latest).push((Instant::now(), Arc::new(entry)));
+        if self.entries().await.is_err() {
+            return;
+        }
+        // Perhaps it was not waited for.
+        if let Some((_, entries)) = &mut *lock(&self.listed) {
+            *entries = self.with_latest(Arc::clone(entries));
+        }
+    }
+
+    /// An archive is gone.
+    pub(crate) fn is_gone(&self, name: &str) {
+        lock(&self.latest).retain(|(_, entry)| entry.name != name);
+        self.forget_list();
+    }
+
+    /// What the destination shows, and what it does not show yet.
+    fn with_latest(&self, entries: Entries) -> Entries {
+        let mut latest = lock(&self.latest);
+        let is_shown = |name: &str| entries.iter().any(|entry| entry.name == name);
+        latest.retain(|(when, entry)| when.elapsed() < SHOWN_LATE && !is_shown(&entry.name));
+        if latest.is_empty() {
+            return entries;
+        }
+        Arc::new(entries.iter().chain(latest.iter().map(|(_, entry)| entry)).cloned().collect())
     }
 
     /// What is there. A destination that is away has what it last had.
@@ -190,7 +244,9 @@ impl Place {
             Ok(entries) => {
                 *failed = None;
                 self.is_away.store(false, Ordering::Release);
-                *lock(&self.listed) = Some((Some(begun), Arc::clone(&entries)));
+                let entries = self.with_latest(entries);
+                let when = Some(begun).filter(|begun| lock(&self.changed).is_none_or(|changed| changed < *begun));
+                *lock(&self.listed) = Some((when, Arc::clone(&entries)));
                 Ok(entries)
             }
             Err(why) => {
@@ -251,7 +307,9 @@ impl Place {
             let (archive, offset) = (Arc::clone(archive), range.start);
             let found = tokio::task::spawn_blocking(move || kept.read(&archive, offset)).await.ok().flatten();
             if let Some(bytes) = found {
-                return Ok(bytes.slice(..bytes.len().min((range.end - range.start) as usize)));
+                let wanted = bytes.len().min((range.end - range.start) as usize);
+                // A slice would keep all of it.
+                return Ok(if wanted < bytes.len() { Bytes::copy_from_slice(&bytes[..wanted]) } else { bytes });
             }
         }
         let bytes = self

@@ -7,6 +7,7 @@ use std::{
 };
 
 use smb_server::{SmbError, SmbResult};
+use tokio::task::JoinSet;
 
 use crate::{
     Event, Shared, names,
@@ -18,6 +19,8 @@ use crate::{
 
 /// A client that lost its connection may go on for so long.
 const RECONNECT: Duration = Duration::from_mins(1);
+/// What others are about to do is looked for again after this time.
+const SOON: Duration = Duration::from_millis(20);
 /// Archives that may be written at the same time.
 const UPLOADS: usize = 4;
 /// Bytes of a file in memory that are sent on at once.
@@ -59,11 +62,19 @@ impl Uploads {
     pub(crate) async fn end(&self, why: &str) {
         let (finishing, growing): (Vec<_>, Vec<_>) =
             self.lock().clone().into_iter().partition(|(_, upload)| upload.is_finishing());
+        let mut ending = JoinSet::new();
         for (name, upload) in growing {
-            // One that nobody writes any more lacks something.
-            let why = if upload.is_left() { upload.lacks().await } else { why.to_owned() };
-            self.give_up(&name, &upload, &why).await;
+            if self.lock().remove(&name).is_none() {
+                continue;
+            }
+            let (uploads, why) = (self.clone(), why.to_owned());
+            ending.spawn(async move {
+                // One that nobody writes any more lacks something.
+                let why = if upload.is_left() { upload.lacks().await } else { why };
+                uploads.ended(&name, &upload, &why).await;
+            });
         }
+        ending.join_all().await;
         // Those that are called back as well leave nothing behind, which takes them a moment.
         if self.shared.context.is_cancelled() {
             let ended = async {
@@ -105,12 +116,19 @@ impl Uploads {
         false
     }
 
+    /// Waits until one that is finishing has arrived, and is in the list, or has failed.
+    pub(crate) async fn settled(&self, name: &str, upload: &Arc<Upload>) {
+        let _ = upload.end().await;
+        while self.get(name).is_some_and(|now| Arc::ptr_eq(&now, upload)) {
+            tokio::time::sleep(SOON).await;
+        }
+    }
+
     async fn arrived(&self, name: String, upload: Arc<Upload>) {
         let ended = upload.end().await;
-        self.place.forget_list();
-        if ended.is_ok() {
+        if let Ok(size) = ended {
             // So that nobody misses it between the upload and the list.
-            let _ = self.place.entries().await;
+            self.place.has_arrived(&name, size).await;
         }
         self.lock().remove(&name);
         self.say(match ended {
@@ -121,10 +139,13 @@ impl Uploads {
 
     /// Nothing of it stays anywhere.
     pub(crate) async fn give_up(&self, name: &str, upload: &Arc<Upload>, why: &str) {
-        let there = self.lock().remove(name);
-        if there.is_some() {
-            self.ended(name, upload, why).await;
+        if self.lock().remove(name).is_none() {
+            return;
         }
+        let (uploads, upload, name, why) = (self.clone(), Arc::clone(upload), name.to_owned(), why.to_owned());
+        let ended = tokio::spawn(async move { uploads.ended(&name, &upload, &why).await });
+        // A destination that is away takes longer, and the client does not wait for that.
+        let _ = tokio::time::timeout(PATIENCE, ended).await;
     }
 
     /// It is out of the list, and ends.
@@ -139,11 +160,12 @@ impl Uploads {
         if !names::is_archive(name) {
             return Err(SmbError::NameInvalid);
         }
-        // Whoever makes it anew, and a directory of this machine, need no connection.
+        // Whoever makes it anew needs no connection.
         let is_remade = self.shared.remaker.as_ref().is_some_and(|remaker| remaker.takes(name));
-        let store = if is_remade || self.shared.directory.is_some() {
+        let store = if is_remade {
             None
         } else {
+            // Asked in any case, however fresh the list is: a disk may have gone that its directory was on.
             let connected = self.place.store().await;
             Some(connected.inspect_err(|error| {
                 self.say(Event::Failed { name: name.to_owned(), reason: reason(error) });

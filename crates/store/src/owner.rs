@@ -81,6 +81,11 @@ pub fn give_up(name: &str) {
     given_up().get_or_insert_default().insert(name.trim_start_matches('.').to_owned());
 }
 
+/// Whether it was given up, and is not removed.
+pub fn is_given_up(name: &str) -> bool {
+    given_up().as_ref().is_some_and(|names| names.contains(name.trim_start_matches('.')))
+}
+
 /// What was given up is removed.
 pub fn is_gone(name: &str) {
     given_up().get_or_insert_default().remove(name.trim_start_matches('.'));
@@ -135,9 +140,7 @@ pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
     if host != self::host() {
         return age.is_some_and(|age| age > STALE);
     }
-    boot != self::boot()
-        || start_of(process).as_deref() != Some(started)
-        || given_up().as_ref().is_some_and(|names| names.contains(name.trim_start_matches('.')))
+    boot != self::boot() || start_of(process).as_deref() != Some(started) || is_given_up(name)
 }
 
 fn own_tag() -> String {

@@ -255,6 +255,11 @@ pub trait Upload: Send + Sync {
     /// difference.
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError>;
 
+    /// The name of `owner` under which it is at the destination while it is unfinished, if it has one there.
+    fn temporary(&self) -> Option<String> {
+        None
+    }
+
     /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason
     /// to doubt the archive.
     fn notes(&self) -> Vec<String> {

@@ -95,18 +95,38 @@ impl Draft {
 
     /// Nobody needs it any more: removes all of it, and says whether that is done. What is left counts as abandoned.
     pub(crate) async fn remove(&self, policy: &RetryPolicy) -> bool {
-        let names = self.names();
-        for name in &names {
-            owner::give_up(name);
+        self.give_up();
+        let removed = self.clear(|name| async move { policy.retry(|| self.0.store.delete(&name)).await });
+        removed.await.is_ok()
+    }
+
+    /// What is not removed counts as abandoned.
+    fn give_up(&self) {
+        for name in self.names() {
+            owner::give_up(&name);
         }
-        let removing = stream::iter(names).map(|name| async move {
-            let removed = policy.retry(|| self.0.store.delete(&name)).await.is_ok();
-            if removed {
-                owner::is_gone(&name);
-            }
-            removed
+    }
+
+    /// Removes what is left of what was given up.
+    async fn clear<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        delete: impl Fn(String) -> F,
+    ) -> Result<(), StoreError> {
+        let left: Vec<String> = self.names().into_iter().filter(|name| owner::is_given_up(name)).collect();
+        let deleting = stream::iter(left).map(|name| {
+            let deleted = delete(name.clone());
+            async move { deleted.await.map(|()| owner::is_gone(&name)) }
         });
-        removing.buffer_unordered(AT_ONCE).all(async |removed| removed).await
+        let mut deleting = std::pin::pin!(deleting.buffer_unordered(AT_ONCE));
+        let mut all = Ok(());
+        while let Some(deleted) = deleting.next().await {
+            match deleted {
+                // The others would fail like that, too.
+                Err(error) if error.is_transient() => return Err(error),
+                deleted => all = all.and(deleted),
+            }
+        }
+        all
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -249,7 +269,11 @@ impl DraftUpload {
             upload.commit(&Completed { length, parts: 1, md5: None }).await
         };
         if let Err(error) = sent.await {
-            let _ = upload.abort().await;
+            if upload.abort().await.is_err()
+                && let Some(name) = upload.temporary()
+            {
+                owner::give_up(&name);
+            }
             return Err(again(error));
         }
         *self.under_way() = None;
@@ -291,16 +315,16 @@ impl Upload for DraftUpload {
         whole.commit(completed).await
     }
 
+    fn temporary(&self) -> Option<String> {
+        self.under_way().as_ref().and_then(|upload| upload.temporary())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
+        self.draft.give_up();
         let under_way = self.under_way().clone();
         if let Some(upload) = under_way {
             upload.abort().await?;
         }
-        for name in self.draft.names() {
-            owner::give_up(&name);
-            self.draft.0.store.delete(&name).await?;
-            owner::is_gone(&name);
-        }
-        Ok(())
+        self.draft.clear(|name| async move { self.draft.0.store.delete(&name).await }).await
     }
 }

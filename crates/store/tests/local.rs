@@ -1,12 +1,19 @@
 //! A pending file is whole under its final name, or absent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    sync::Mutex,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use store::{
-    StoreError,
-    local::{PendingFile, is_temporary, remove_leftovers},
+    Store, StoreError,
+    local::{Local, PendingFile, is_temporary, remove_leftovers},
     owner,
 };
 
@@ -162,4 +169,43 @@ fn a_name_that_can_not_be_given_is_refused_at_the_start() {
     let error = PendingFile::create(&dir.path().join("n".repeat(300))).err().unwrap();
     assert!(error.to_string().contains("name too long"), "{error}");
     assert!(names(dir.path()).is_empty());
+}
+
+/// Holds a lease on a file: whoever opens it waits.
+const HOLDS: &str = "import fcntl, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = open(sys.argv[1], 'r+')
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_disk_that_is_waited_for_keeps_nothing_else_from_going_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    fs::write(&path, "bytes").unwrap();
+    let mut holder = Command::new("python3");
+    holder.args(["-c", HOLDS]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said.trim(), "held");
+    let (input, order) = (holder.stdin.take(), Mutex::new(Vec::new()));
+    let store = Local::open(dir.path()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let reads = async {
+            assert_eq!(store.read("a.tar", 0..5).await.unwrap(), "bytes");
+            order.lock().unwrap().push("it is read");
+        };
+        let goes_on = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            order.lock().unwrap().push("something else goes on");
+            drop(input);
+        };
+        tokio::join!(reads, goes_on);
+    });
+    assert_eq!(*order.lock().unwrap(), ["something else goes on", "it is read"]);
+    holder.wait().unwrap();
 }

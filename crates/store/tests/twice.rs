@@ -276,6 +276,22 @@ fn a_destination_that_stays_away_is_given_up_and_what_is_left_goes_when_it_is_ba
 }
 
 #[test]
+fn what_is_given_up_while_its_destination_is_away_goes_when_that_is_back() {
+    let whole = noise(LENGTH);
+    for place in Place::all() {
+        let mut outbound = place.prepare();
+        outbound.append(&whole[..4 * PART]).unwrap();
+        wait::until("some of it is there", || place.open_sessions() == 1 || place.files().len() > 1);
+        place.line.rule(Rule::when(|head| head.method == "DELETE").always().cut(Death::Reset));
+        outbound.abort();
+        assert!(place.is_drive() || place.files().len() > 1, "{:?}", place.files().keys());
+        place.line.calm();
+        place.send(&whole).unwrap();
+        assert_eq!(place.files().into_iter().collect::<Vec<_>>(), [("a.tar".to_owned(), whole.clone())]);
+    }
+}
+
+#[test]
 fn an_end_at_any_time_leaves_nothing() {
     let whole = noise(LENGTH);
     for place in Place::all() {

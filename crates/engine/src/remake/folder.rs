@@ -73,15 +73,19 @@ impl FolderTar {
         let (mut kind, mut size, mut link) = (Kind::File, 0, PathBuf::new());
         if about.is_dir() {
             kind = Kind::Directory;
-            let mut inside: Vec<PathBuf> = match fs::read_dir(&path) {
-                Ok(entries) => entries.flatten().map(|entry| below.join(entry.file_name())).collect(),
+            let names = |entries: fs::ReadDir| entries.map(|entry| Ok(below.join(entry?.file_name()))).collect();
+            let mut inside: Vec<PathBuf> = match fs::read_dir(&path).and_then(names) {
+                Ok(inside) => inside,
                 Err(error) => return self.fault(&below, &format!("can't be read: {}", crate::text::plain(&error))),
             };
             inside.sort();
             inside.into_iter().rev().for_each(|entry| self.waiting.push_front(entry));
         } else if about.is_symlink() {
             kind = Kind::Symlink;
-            link = fs::read_link(&path).unwrap_or_default();
+            link = match fs::read_link(&path) {
+                Ok(link) => link,
+                Err(error) => return self.fault(&below, &format!("can't be read: {}", crate::text::plain(&error))),
+            };
         } else if about.is_file() {
             match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
                 Ok((length, file)) => (size, self.body) = (length, Some((file, below.clone()))),

@@ -310,6 +310,7 @@ impl Work {
             state.served.remove(name);
             state.mounted.remove(name);
         }
+        folder::forget_others(|name| wanted.contains_key(name) || held.contains_key(name));
         let missing = wanted.iter().filter(|(name, of)| served.get(*name) != Some(of) && !unfit.contains_key(*name));
         for (name, of) in missing.filter(|(name, _)| !stays(name)) {
             match self.shared(config, name) {

@@ -473,6 +473,10 @@ impl Upload for DriveUpload {
         Ok(checked)
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.temporary.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         let mut state = self.state.lock().await;
         if state.published {

@@ -133,51 +133,80 @@ impl Store for Local {
     }
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        let found = fs::read_dir(&self.directory).map_err(failed(Operation::List, &self.directory))?;
-        let mut entries = Vec::new();
-        for item in found {
-            let item = item.map_err(failed(Operation::List, &self.directory))?;
-            let Ok(name) = item.file_name().into_string() else { continue };
-            // What vanished meanwhile is not here any more; anything else that is not seen would make the list a part
-            // of itself.
-            let entry = look(&item.path(), &name).map_err(failed(Operation::List, &item.path()))?;
-            entries.extend(entry.filter(|_| !is_temporary(name.as_ref())));
-        }
-        Ok(entries)
+        let directory = self.directory.clone();
+        apart(move || list(&directory)).await
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
-        let path = self.path(name)?;
-        look(&path, name).map_err(failed(Operation::Read, &path))
+        let (path, name) = (self.path(name)?, name.to_owned());
+        apart(move || look(&path, &name).map_err(failed(Operation::Read, &path))).await
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let path = self.path(name)?;
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let read = files::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
-        read.map_err(failed(Operation::Read, &path))?;
-        Ok(bytes.into())
+        let read = move || {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let read = files::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
+            read.map_err(failed(Operation::Read, &path))?;
+            Ok(bytes.into())
+        };
+        apart(read).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name)?;
-        match fs::remove_file(&path) {
+        let delete = move || match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::Io { operation: Operation::Delete, path, source: error })
             }
             _ => Ok(()),
-        }
+        };
+        apart(delete).await
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
-        let free = rustix::fs::statvfs(&self.directory)
-            .map_err(|error| failed(Operation::Connect, &self.directory)(error.into()))?;
-        Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
+        let directory = self.directory.clone();
+        let look = move || {
+            let free = rustix::fs::statvfs(&directory)
+                .map_err(|error| failed(Operation::Connect, &directory)(error.into()))?;
+            Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
+        };
+        apart(look).await
     }
 
     async fn remove_abandoned(&self) -> Result<u32, StoreError> {
-        Ok(remove_leftovers(&self.directory) as u32)
+        let directory = self.directory.clone();
+        apart(move || Ok(remove_leftovers(&directory) as u32)).await
     }
+}
+
+/// A disk that wakes up, or a file server that is away, lets whoever asks it wait, and must not keep what waits for
+/// sockets from going on.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program ends.
+            Err(_) => Err(StoreError::Cancelled),
+        },
+    }
+}
+
+fn list(directory: &Path) -> Result<Vec<Entry>, StoreError> {
+    let found = fs::read_dir(directory).map_err(failed(Operation::List, directory))?;
+    let mut entries = Vec::new();
+    for item in found {
+        let item = item.map_err(failed(Operation::List, directory))?;
+        let Ok(name) = item.file_name().into_string() else { continue };
+        // What vanished meanwhile is not here any more; anything else that is not seen would make the list a part
+        // of itself.
+        let entry = look(&item.path(), &name).map_err(failed(Operation::List, &item.path()))?;
+        entries.extend(entry.filter(|_| !is_temporary(name.as_ref())));
+    }
+    Ok(entries)
 }
 
 struct LocalUpload {

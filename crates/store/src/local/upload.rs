@@ -184,8 +184,12 @@ impl Drop for PendingFile {
     fn drop(&mut self) {
         // The writing thread must be gone first: it may still be filling the file.
         self.writer = None;
-        if !self.published {
-            let _ = fs::remove_file(&self.temporary);
+        if !self.published
+            && fs::remove_file(&self.temporary).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+            && let Some(name) = self.temporary.file_name().and_then(OsStr::to_str)
+        {
+            // Whoever comes next removes it, also if that is this process.
+            owner::give_up(name);
         }
     }
 }

@@ -188,6 +188,10 @@ impl Upload for MachineUpload {
         self.notes.get().cloned().unwrap_or_default()
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.id.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         self.ask(Operation::Delete, Request::Abort { upload: self.id.clone() }, &[]).await.map(drop)
     }

@@ -281,6 +281,10 @@ impl Upload for ChunkedUpload {
         self.client.compare(&self.name, completed.length).await
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(temporary_of(&self.identity))
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         self.client.delete(self.transfer.clone()).await.map(|_| ())
     }

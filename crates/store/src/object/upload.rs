@@ -337,6 +337,10 @@ impl Upload for ObjectUpload {
         Ok(checked)
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.claim.name.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         if self.checked().is_none() {
             // A commit whose answer was lost may have succeeded after all.

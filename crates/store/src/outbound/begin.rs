@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::endings::{died, tidy};
+use super::endings::{self, died};
 use crate::{
     context::Context,
     error::StoreError,
@@ -24,7 +24,7 @@ pub(super) type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
 const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Begins an upload. If the user stops it, an upload that has begun is aborted; if the destination does not answer
-/// soon, the next run removes it.
+/// soon, that happens behind the caller, or, if the process ends before, the next one removes it.
 pub(super) async fn create(
     sink: &Arc<dyn Sink>,
     name: &str,
@@ -44,30 +44,40 @@ pub(super) async fn create(
         })
         .await;
     if matches!(created, Err(StoreError::Cancelled)) {
-        let unheard = timeout(LAST_WORD, async {
-            while let Some(ended) = tries.join_next().await {
-                if let Ok(Some(upload)) = ended {
-                    return Some(upload);
-                }
+        match timeout(LAST_WORD, unheard(&mut tries)).await {
+            Ok(Some(upload)) => endings::abort(context, &*upload).await,
+            Ok(None) => {}
+            Err(_) => {
+                let context = context.clone();
+                tokio::spawn(async move {
+                    if let Some(upload) = unheard(&mut tries).await {
+                        endings::abort(&context, &*upload).await;
+                    }
+                });
             }
-            None
-        });
-        if let Ok(Some(upload)) = unheard.await {
-            tidy(context, || upload.abort()).await;
         }
     }
     created
 }
 
-/// Aborts an upload that nobody needs any more, unless the destination is silent for so long. The next run removes what
-/// is left then.
-pub(super) async fn undo(creating: Creating, longest: Duration) {
-    let undone = timeout(longest, async {
+/// The upload that has begun after all.
+async fn unheard(tries: &mut JoinSet<Option<Box<dyn Upload>>>) -> Option<Box<dyn Upload>> {
+    while let Some(ended) = tries.join_next().await {
+        if let Ok(Some(upload)) = ended {
+            return Some(upload);
+        }
+    }
+    None
+}
+
+/// Aborts an upload that nobody needs any more. A destination that is silent for so long is not waited for.
+pub(super) async fn undo(creating: Creating, context: Context, longest: Duration) {
+    let undone = tokio::spawn(async move {
         if let Ok(Ok(upload)) = creating.await {
-            let _ = upload.abort().await;
+            endings::abort(&context, &*upload).await;
         }
     });
-    let _ = undone.await;
+    let _ = timeout(longest, undone).await;
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ impl RemoteCopy {
         if let State::Beginning { creating, expected } = state {
             state = State::Deferred;
             if copy.is_none() {
-                bridge.wait(undo(creating, self.hurry()));
+                bridge.wait(undo(creating, self.context.clone(), self.hurry()));
             } else if let Ok(Ok(upload)) = bridge.wait(creating) {
                 self.go_on(Ok(upload), expected, ALONE, bridge);
                 state = std::mem::replace(&mut self.state, State::Deferred);

@@ -6,7 +6,9 @@ use crate::{
     cancellation::Cancellation,
     context::Context,
     error::{Kind, Operation, StoreError},
+    owner,
     retry::RetryPolicy,
+    store::Upload,
 };
 
 /// How long cleanup may take after a failure or an interruption, even at a silent destination.
@@ -34,6 +36,16 @@ pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(
     remove: impl FnMut() -> F,
 ) -> bool {
     tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
+}
+
+/// Aborts an upload. What can't be removed now is nobody's from now on: otherwise it would stay as long as this process
+/// lives.
+pub(super) async fn abort(context: &Context, upload: &dyn Upload) {
+    if !tidy(context, || upload.abort()).await
+        && let Some(name) = upload.temporary().filter(|name| owner::is_own(name))
+    {
+        owner::give_up(&name);
+    }
 }
 
 /// Retry policy for tidying up: works after an interruption too, and does not take long.

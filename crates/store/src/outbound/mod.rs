@@ -342,7 +342,9 @@ impl Outbound {
                     // Without its sender it gives up; all of them do so at once.
                     State::Live { task, .. } => ending.push(task),
                     State::Failed(error) => failures.push(error),
-                    State::Beginning { creating, .. } => undoing.push(bridge.spawn(undo(creating, hurry))),
+                    State::Beginning { creating, .. } => {
+                        undoing.push(bridge.spawn(undo(creating, destination.context, hurry)));
+                    }
                     State::Prepared | State::Deferred => {}
                 }
             }

@@ -27,7 +27,7 @@ use super::{
     check::compare,
     chunker::PartPlan,
     copies::{ALONE, BEGINNINGS, feed},
-    endings::{died, tidy},
+    endings::{self, died},
     look,
     original::Original,
     remote_upload::{RemoteUpload, Resuming, budget_for},
@@ -172,7 +172,7 @@ fn attempt(
     let result = bridge.wait(task).unwrap_or_else(|error| Err(died(&sink.label(), &error)));
     if changed {
         // Half of one archive and half of another: of no use to the next call.
-        bridge.wait(tidy(context, || sent.abort()));
+        bridge.wait(endings::abort(context, &*sent));
         state.forget();
         let reason = format!("{} changed while Haul sent it", options.archive.label());
         return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason)
@@ -291,7 +291,7 @@ impl PushState {
             other => {
                 // Another archive by now: what arrived of the old one is of no use.
                 if let Some(upload) = other {
-                    tidy(context, || upload.abort()).await;
+                    endings::abort(context, &*upload).await;
                 }
                 Ok(Earlier::None)
             }

@@ -20,7 +20,7 @@ use super::{
     SEGMENT,
     check::{Fingerprint, compare},
     chunker::{Chunker, PartPlan, Ready},
-    endings::{died, not_removed, tidy, uncompared},
+    endings::{self, died, not_removed, tidy, uncompared},
 };
 use crate::{
     context::Context,
@@ -220,7 +220,7 @@ impl RemoteUpload {
                 && error.may_continue_later()
         };
         if result.as_ref().is_err_and(|error| !stays(error)) {
-            tidy(&self.context, || self.upload.abort()).await;
+            endings::abort(&self.context, &*self.upload).await;
         }
         self.meter.end();
         result

@@ -342,6 +342,10 @@ impl Upload for SftpUpload {
         self.rename(&mut state, &connection, completed).await
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.memo.temporary.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         let mut state = self.state.lock().await;
         if state.published {

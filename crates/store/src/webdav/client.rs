@@ -71,6 +71,17 @@ pub(crate) struct Client {
     is_new: AtomicBool,
 }
 
+impl Drop for Client {
+    /// What may be there all the same is nobody's.
+    fn drop(&mut self) {
+        let unheard = self.unheard.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let unwanted = self.unwanted.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for name in unheard.iter().map(|(_, name)| name).chain(&*unwanted).filter(|name| owner::is_own(name)) {
+            owner::give_up(name);
+        }
+    }
+}
+
 impl Client {
     /// `root` ends with a slash.
     pub(crate) fn new(

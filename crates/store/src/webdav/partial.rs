@@ -216,6 +216,10 @@ impl Upload for PartialUpload {
         self.client.publish(&self.temporary, &self.name, completed.length).await
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.temporary.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         self.client.delete(self.client.child(&self.temporary)).await.map(|_| ())
     }

@@ -186,6 +186,10 @@ impl Upload for WholeUpload {
         self.client.publish(&self.temporary, &self.name, completed.length).await
     }
 
+    fn temporary(&self) -> Option<String> {
+        Some(self.temporary.clone())
+    }
+
     async fn abort(&self) -> Result<(), StoreError> {
         let mut upload = self.upload.lock().await;
         let ended = upload.is_complete() || upload.is_fresh();

@@ -11,7 +11,10 @@ use store::{
     Bridge, Cancellation, Kind, Store, StoreError, Tuning,
     outbound::{Network, Target, UploadMeter},
 };
-use testkit::proxy::{Answer, Death, Fate};
+use testkit::{
+    proxy::{Answer, Death, Fate},
+    wait,
+};
 
 use crate::bench::{Bench, Connection, Ended, NAME, send, whole};
 
@@ -138,10 +141,14 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     sweep_until_clean(&bench, &store);
 }
 
-/// For a cleanup, what this very process left is in use, so it must not be touched; and the destination must accept a
-/// new upload.
+/// The process lives on, and what its failed upload left is nobody's: the next cleanup removes it. The destination
+/// accepts a new upload.
 fn sweep_until_clean(bench: &Bench, store: &Arc<dyn Store>) {
-    bench.bridge.wait(store.remove_abandoned()).unwrap();
+    let place = &bench.place;
+    wait::until("nothing is left", || {
+        bench.bridge.wait(store.remove_abandoned()).unwrap();
+        place.leftovers().is_empty() && (place.unfinished() == 0 || !place.ends_what_others_began())
+    });
     let ended = bench.upload(store, no_watching);
     ended.outcome.result.unwrap();
     assert!(bench.place.object(NAME).unwrap() == *whole());
