@@ -4,6 +4,8 @@
 
 pub(crate) mod collect;
 
+use std::collections::BTreeMap;
+
 use habackup::{
     archive::MANIFEST,
     index::Index,
@@ -66,6 +68,9 @@ pub struct Summary {
     pub protected: bool,
     /// Whether the recorder's database was left out on purpose.
     pub database_excluded: bool,
+    /// Names of apps, by their slugs.
+    #[serde(skip)]
+    apps: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -78,8 +83,23 @@ impl Summary {
             home_assistant: text(manifest.home_assistant_version()),
             protected: manifest.protected(),
             database_excluded: manifest.excludes_database(),
+            apps: manifest.addons().iter().map(|app| (app.slug.to_owned(), app.name.to_owned())).collect(),
         }
     }
+
+    /// A member as people call it: an app's with its name, `Mosquitto broker (core_mosquitto.tar.gz)`.
+    pub fn called(&self, member: &str) -> String {
+        let slug = member.trim_start_matches("./").split('.').next().unwrap_or_default();
+        let name = self.apps.get(slug).filter(|name| !name.is_empty());
+        name.map_or_else(|| member.to_owned(), |name| format!("{name} ({member})"))
+    }
+}
+
+/// An app as people call it, with its id: `Mosquitto broker (core_mosquitto)`. Nothing: it is no app of this backup, or
+/// has no name.
+pub fn app_called(manifest: &Manifest, slug: &str) -> Option<String> {
+    let app = manifest.addons().into_iter().find(|app| app.slug == slug && !app.name.is_empty())?;
+    Some(format!("{} ({slug})", app.name))
 }
 
 /// The bytes of the archive itself are not what was written.

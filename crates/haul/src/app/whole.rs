@@ -8,6 +8,7 @@ use std::{
 use engine::{
     SecureTar,
     remake::{Remade, RemakeOptions},
+    verdict::app_called,
 };
 use habackup::securetar::Password;
 use keeper::job::Job;
@@ -89,7 +90,7 @@ pub(crate) fn back_up(
         network: goals.network,
         complaints: {
             let run = run.clone();
-            Box::new(move |_| run.complaints())
+            Box::new(move |manifest| run.complaints(|slug| app_called(manifest, slug)))
         },
         progress: Arc::clone(progress),
         cancel: cancel.clone(),
@@ -198,11 +199,11 @@ impl Run {
     }
 
     /// What of the backup is missing, asked when its last part has come.
-    fn complaints(&self) -> Vec<String> {
+    fn complaints(&self, called: impl Fn(&str) -> Option<String>) -> Vec<String> {
         // The answer to the order may come after a small backup, and Supervisor may be busy.
         for _ in 0..ASKED {
             if let Ok(Some(job)) = self.job() {
-                return complaints(&job);
+                return complaints(&job, called);
             }
             self.cancel.sleep(LOOK);
         }
@@ -261,11 +262,12 @@ fn lost() -> Failure {
         .hint("restart the app, and try again")
 }
 
-/// What failed in a backup that goes on without it, in Supervisor's own words.
-fn complaints(job: &SupervisorJob) -> Vec<String> {
+/// What failed in a backup that goes on without it, in Supervisor's own words. `called`: apps by their names.
+fn complaints(job: &SupervisorJob, called: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     for (of, error) in job.all_errors() {
         let what = of.reference.as_deref().or(of.name.as_deref()).unwrap_or("Supervisor");
+        let what = called(what).unwrap_or_else(|| what.to_owned());
         let words = error.message.as_deref().or(error.kind.as_deref()).unwrap_or("it failed");
         let line = format!("{what}: {words}");
         if !said.contains(&line) {
@@ -276,6 +278,7 @@ fn complaints(job: &SupervisorJob) -> Vec<String> {
 }
 
 fn complaints_of_failure(job: &SupervisorJob) -> Option<String> {
-    let said = complaints(job);
+    // Nothing describes what was not made.
+    let said = complaints(job, |_| None);
     (!said.is_empty()).then(|| said.join("; "))
 }

@@ -200,6 +200,19 @@ impl Draft {
         }
     }
 
+    /// Adds a destination that says what another one says, at another address.
+    pub(crate) fn copy_destination(&mut self, from: &str, to: &str, url: &str) {
+        let all = self.tables("destinations");
+        let Some(mut copy) = all.get(from).cloned() else { return };
+        if let Some(table) = copy.as_table_mut() {
+            table.decor_mut().clear();
+        }
+        if let Some(table) = copy.as_table_like_mut() {
+            replace_value(table, "url", Value::from(url));
+        }
+        all.insert(to, copy);
+    }
+
     /// What is written in a table of texts, such as `["notify", "phone"]` or `["mqtt"]`.
     pub(crate) fn table(&self, path: &[&str]) -> Vec<(String, Vec<String>)> {
         let mut table: Option<&dyn TableLike> = Some(self.document.as_table());

@@ -41,7 +41,7 @@ impl Named {
     }
 
     /// Whether another one is clearly the same place. Asks no file system: a share may not answer.
-    pub(super) fn is_plainly(&self, other: &Self) -> bool {
+    pub(crate) fn is_plainly(&self, other: &Self) -> bool {
         self.address.plain() == other.address.plain() && self.identity() == other.identity()
     }
 }

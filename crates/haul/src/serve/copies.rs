@@ -299,6 +299,7 @@ pub(super) fn verify(doing: &Doing<'_>, job: Option<&str>, at: &Location) -> Res
         || headline.clone(),
         |found| {
             let of = Some(&found.member).filter(|member| !member.is_empty());
+            let of = of.map(|member| verification.manifest.called(member));
             text::sanitize(&format!("{}{}", of.map_or_else(String::new, |of| format!("{of}: ")), found.message))
         },
     );

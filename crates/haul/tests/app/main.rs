@@ -8,6 +8,7 @@ mod home;
 mod image;
 mod leaving;
 mod linux;
+mod quick;
 mod restores;
 
 use std::{
@@ -153,7 +154,8 @@ fn what_supervisor_loses_is_named_in_its_own_words() {
     app.mount(&supervisor, "haul_nas");
     let (code, said) = home.haul(&["run", "all"]);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("Pre-backup command failed with exit code 1"), "{said}");
+    let named = "Terminal & SSH (core_ssh): Pre-backup command failed with exit code 1";
+    assert!(said.contains(named), "{said}");
     let name = archives(&home.path("nas")).remove(0);
     assert_eq!(verdict(&home, &home.path("nas").join(name)), "incomplete");
 }

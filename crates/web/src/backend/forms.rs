@@ -133,6 +133,8 @@ pub struct SetUp {
     pub source: String,
     /// With every app and folder, in the app on Home Assistant OS.
     pub everything: bool,
+    /// When backups of the configuration alone are made beside those of everything; nothing: never.
+    pub quick: Option<String>,
     /// Where to.
     pub location: Filled,
     /// When, in the words of a schedule; empty: only when told.
@@ -157,7 +159,7 @@ pub struct Established {
 /// What a user filled in can't be used: one mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// The field: `source`, `kind`, `schedule`, `keep`, `key`, or a field of the location; of a restore `destination`,
+    /// The field: `source`, `quick`, `kind`, `schedule`, `keep`, `key`, or a field of the location; of a restore `destination`,
     /// `into`, `replace`, `only` or `key`; of a move `to`, `token`, `replace` or `key`; nothing: all of it.
     pub field: Option<String>,
     /// Why.

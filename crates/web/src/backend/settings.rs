@@ -205,6 +205,14 @@ pub enum What {
         /// How its backups are encrypted; nothing: as `password_file` says.
         encryption: Option<Encryption>,
     },
+    /// Backups of the configuration alone are made beside those of everything: by a job of their own, in a folder at each of
+    /// the other's locations.
+    QuickJob {
+        /// The job that backs up everything.
+        beside: String,
+        /// When.
+        schedule: String,
+    },
     /// A job is no longer done. Its backups stay.
     RemoveJob {
         /// Its name.

@@ -57,11 +57,6 @@ impl Typed {
         self.value(name, proposed) == value
     }
 
-    /// Whether a box is ticked; one that nobody has seen yet as `proposed`.
-    pub(super) fn is_ticked(&self, name: &str, proposed: bool) -> bool {
-        if self.fields.iter().next().is_none() { proposed } else { self.has(name, "yes") }
-    }
-
     /// Whether one of several is chosen.
     pub(super) fn has(&self, name: &str, value: &str) -> bool {
         self.fields.iter().any(|field| field == (name, value))

@@ -12,10 +12,15 @@ use super::{
     Answer, Frame, Service,
     forms::{Typed, encryption, noted, status, with_more, wrong},
     orders::said,
-    redirect, show_as, view,
+    redirect,
+    setup::only_directory,
+    show_as, view,
 };
 use crate::{
-    backend::{Change, Configured, ConfiguredLocation, Established, Invalid, JobSettings, Keep, Policy, What},
+    backend::{
+        Backend, Change, Configured, ConfiguredLocation, Encryption, Established, Invalid, JobSettings, Keep, Policy,
+        What,
+    },
     fields::{Fields, segment},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -39,6 +44,8 @@ struct Form {
     name: Option<String>,
     version: String,
     places: Vec<ConfiguredLocation>,
+    /// The config directory, where there is only one.
+    only: Option<String>,
     /// The visitor may say which commands are run.
     commands: bool,
     typed: Typed,
@@ -48,6 +55,15 @@ impl Form {
     fn action(&self) -> String {
         let named = self.name.as_ref().map(|name| format!("/settings/jobs/{}", segment(name)));
         named.unwrap_or_else(|| "/settings/job".to_owned())
+    }
+
+    /// Whether there is nothing to choose: it is typed only where that is no config directory that Haul has found.
+    fn is_only_directory(&self) -> bool {
+        self.frame.in_app && self.only.as_deref() == Some(self.typed.value("source", ""))
+    }
+
+    fn first_content(&self) -> &'static str {
+        "no"
     }
 
     /// The name of a field about one location.
@@ -96,13 +112,26 @@ fn at(place: &str, key: &str) -> String {
     format!("at.{place}.{key}")
 }
 
-fn page(asked: &Asked, configured: Configured, name: Option<String>, fields: Fields, wrong: Vec<Invalid>) -> Response {
+async fn page(
+    shared: &Arc<Shared>,
+    asked: &Asked,
+    configured: Configured,
+    name: Option<String>,
+    fields: Fields,
+    wrong: Vec<Invalid>,
+) -> Answer {
+    let choices = shared.ask(<dyn Backend>::choices).await?;
+    let only = only_directory(&choices).map(|only| only.path.clone());
+    let mut fields = fields;
+    if let Some(only) = only.as_ref().filter(|_| asked.is_in_app() && !fields.is_set("source")) {
+        fields.set("source", only);
+    }
     let typed = Typed::plain(fields, wrong);
     let commands = asked.visitor.may_set_commands();
     let title = name.clone().unwrap_or_else(|| "New automatic backup".to_owned());
     let frame = Frame::new(asked, title, "settings");
     let (version, places) = (configured.version, configured.locations);
-    show_as(typed.status(), &Form { frame, name, version, places, commands, typed })
+    Ok(show_as(typed.status(), &Form { frame, name, version, places, only, commands, typed }))
 }
 
 pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
@@ -116,13 +145,14 @@ pub(super) async fn add(State(shared): Service, asked: Asked) -> Answer {
         ("daily", "7".to_owned()),
         ("weekly", "4".to_owned()),
         ("rehearse", "weekly".to_owned()),
+        ("everything", "no".to_owned()),
         ("encryption", "new".to_owned()),
     ];
     // Two jobs of one Home Assistant must not share a place.
     if configured.jobs.is_empty() {
         fields.extend(configured.locations.iter().map(|place| ("destinations", place.name.clone())));
     }
-    Ok(page(&asked, configured, None, Fields::of(fields), Vec::new()))
+    page(&shared, &asked, configured, None, Fields::of(fields), Vec::new()).await
 }
 
 pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked: Asked) -> Answer {
@@ -130,7 +160,7 @@ pub(super) async fn form(State(shared): Service, Path(name): Path<String>, asked
     let job =
         configured.jobs.iter().find(|job| job.name == name).ok_or_else(|| Refusal::not_found("automatic backup"))?;
     let fields = filled(&job.settings);
-    Ok(page(&asked, configured, Some(name), fields, Vec::new()))
+    page(&shared, &asked, configured, Some(name), fields, Vec::new()).await
 }
 
 /// What can differ at one location, besides what is kept.
@@ -141,7 +171,7 @@ fn filled(settings: &JobSettings) -> Fields {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut fields = vec![
         ("source".to_owned(), settings.source.clone()),
-        ("everything".to_owned(), if settings.everything { "yes" } else { "" }.to_owned()),
+        ("everything".to_owned(), if settings.everything { "yes" } else { "no" }.to_owned()),
         ("password_file".to_owned(), text(&settings.password_file)),
         ("rehearse".to_owned(), text(&settings.rehearse)),
         ("before".to_owned(), text(&settings.before)),
@@ -220,7 +250,7 @@ fn settings(asked: &Asked, before: &JobSettings, mistakes: &mut Vec<Invalid>) ->
     };
     JobSettings {
         source,
-        everything: if asked.is_in_app() { form.is_set("everything") } else { before.everything },
+        everything: if asked.is_in_app() { form.text("everything") == "yes" } else { before.everything },
         destinations,
         policy: all,
         password_file: text(form, "password_file"),
@@ -249,6 +279,7 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
     let mut wrong = Vec::new();
     let settings = Box::new(settings(asked, &before, &mut wrong));
     let encryption = noted(&mut wrong, encryption(&asked.form));
+    let has_new_key = matches!(encryption, Some(Encryption::Key(_) | Encryption::HomeAssistants));
     let what = What::Job { name: name.clone(), is_new: known.is_none(), settings, encryption };
     let change = Change { version: asked.form.get("version").map(str::to_owned), what };
     let done = if wrong.is_empty() {
@@ -261,8 +292,11 @@ async fn save(shared: &Arc<Shared>, asked: &Asked, known: Option<String>) -> Ans
             shared.set_established(Some(Established { job: name, key: Some(key), is_home_assistants: false }));
             Ok(redirect(asked, "/setup/key"))
         }
-        Ok(None) => Ok(said(asked, "/settings", "saved")),
-        Err(wrong) => Ok(page(asked, shared.configured().await?, known, asked.form.clone(), wrong)),
+        Ok(None) => Ok(said(asked, "/settings", if has_new_key { "saved-key" } else { "saved" })),
+        Err(wrong) => {
+            let configured = shared.configured().await?;
+            page(shared, asked, configured, known, asked.form.clone(), wrong).await
+        }
     }
 }
 

@@ -82,6 +82,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/settings/tokens/revoke", post(settings::revoke_token))
         .route("/settings/password", get(settings::show_all).post(settings::change_password))
         .route("/settings/kit", get(settings::show_all).post(settings::kit))
+        .route("/settings/quick", get(settings::show_all).post(settings::add_quick))
         .route("/settings/job", get(jobs::add).post(jobs::added))
         .route("/settings/jobs/{name}", get(jobs::form).post(jobs::changed))
         .route("/settings/jobs/{name}/remove", get(jobs::ask_to_remove).post(jobs::remove))

@@ -33,6 +33,8 @@ pub(super) fn done(key: &str) -> Option<&'static str> {
         "revoke" => "The token is revoked.",
         "key" => "Backups are encrypted with this key from now on.",
         "saved" => "The change is saved, and in force.",
+        "quick" => "Quick backups are set up, and the first one begins.",
+        "saved-key" => "The change is saved. Download the emergency kit again: it has the new encryption key.",
         "removed" => "It is removed.",
         "setup" => "Everything is set up, and the first backup has begun.",
         _ => return None,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::{AccountError, SHORTEST, Scope, TokenInfo},
-    backend::{Change, Configuration, Configured, ConfiguredChannel, Invalid, What},
+    backend::{Change, Configuration, Configured, ConfiguredChannel, ConfiguredJob, Invalid, What},
     kit::{self, NotAllowed},
     refusal::Refusal,
     shared::{Asked, Shared},
@@ -50,6 +50,8 @@ struct Settings {
     wrong_old: Option<String>,
     wrong_password: Option<String>,
     wrong_kit: Option<String>,
+    /// Why there are no quick backups.
+    wrong_quick: Option<String>,
     /// What was typed as a time zone and is none, and why.
     wrong_zone: Option<(String, String)>,
 }
@@ -57,6 +59,17 @@ struct Settings {
 impl Settings {
     fn trouble(&self, channel: &str) -> Option<&String> {
         self.troubles.iter().find(|(name, _)| name == channel).map(|(_, trouble)| trouble)
+    }
+
+    /// The automatic backup of everything, if there is none of the configuration alone beside it.
+    fn without_quick(&self) -> Option<&str> {
+        let jobs = &self.configured.as_ref().filter(|_| self.frame.in_app)?.jobs;
+        let is_alone = |job: &&ConfiguredJob| {
+            let is_quick = |other: &ConfiguredJob| !other.settings.everything;
+            job.settings.everything
+                && !jobs.iter().any(|other| is_quick(other) && other.settings.source == job.settings.source)
+        };
+        jobs.iter().find(is_alone).map(|job| job.name.as_str())
     }
 
     /// Time zones to choose from, without old names for the same ones.
@@ -107,6 +120,7 @@ async fn settings(shared: &Arc<Shared>, asked: &Asked) -> Result<Settings, Refus
         wrong_old: None,
         wrong_password: None,
         wrong_kit: None,
+        wrong_quick: None,
         wrong_zone: None,
     })
 }
@@ -122,12 +136,29 @@ pub(super) async fn change_time_zone(State(shared): Service, asked: Asked) -> An
     match shared.ask(move |backend| backend.change(&change)).await? {
         Ok(_) => Ok(said(&asked, "/settings", "saved")),
         Err(wrong) => {
-            let said = |wrong: &Invalid| {
-                let Failure { message, hint, .. } = &wrong.failure;
-                hint.as_ref().map_or_else(|| message.clone(), |hint| format!("{message}; {hint}"))
-            };
-            let why = wrong.iter().map(said).collect::<Vec<_>>().join("; ");
-            let page = Settings { wrong_zone: Some((typed, why)), ..settings(&shared, &asked).await? };
+            let page = Settings { wrong_zone: Some((typed, all(&wrong))), ..settings(&shared, &asked).await? };
+            Ok(wrongly(show(&page)))
+        }
+    }
+}
+
+/// All that is wrong, in one line.
+fn all(wrong: &[Invalid]) -> String {
+    let said = |wrong: &Invalid| {
+        let Failure { message, hint, .. } = &wrong.failure;
+        hint.as_ref().map_or_else(|| message.clone(), |hint| format!("{message}; {hint}"))
+    };
+    wrong.iter().map(said).collect::<Vec<_>>().join("; ")
+}
+
+pub(super) async fn add_quick(State(shared): Service, asked: Asked) -> Answer {
+    let text = |name: &str| asked.form.text(name).to_owned();
+    let what = What::QuickJob { beside: text("beside"), schedule: text("quick_schedule") };
+    let change = Change { version: asked.form.get("version").map(str::to_owned), what };
+    match shared.ask(move |backend| backend.change(&change)).await? {
+        Ok(_) => Ok(said(&asked, "/settings", "quick")),
+        Err(wrong) => {
+            let page = Settings { wrong_quick: Some(all(&wrong)), ..settings(&shared, &asked).await? };
             Ok(wrongly(show(&page)))
         }
     }

@@ -15,7 +15,7 @@ use super::{
     redirect, show, show_as, view,
 };
 use crate::{
-    backend::{Backend, Encryption, Filled, Invalid, OwnBackups, SetUp, SignIn},
+    backend::{Backend, Choices, Encryption, Filled, FoundDirectory, Invalid, OwnBackups, SetUp, SignIn},
     fields::Fields,
     kit,
     refusal::Refusal,
@@ -30,6 +30,12 @@ pub(crate) const SCHEDULES: &[(&str, &str, &str)] = &[
     ("sun 04:45", "Every Sunday at 04:45", "Saves space."),
     ("never", "Only when I start it", ""),
     ("other", "At other times", ""),
+];
+
+/// When quick backups are proposed: as a schedule is written, and in words.
+pub(crate) const QUICK: &[(&str, &str)] = &[
+    ("hourly", "Every hour: the newest 48 and one a day for a week are kept"),
+    ("every 6h", "Every six hours: the newest 8 and one a day for a week are kept"),
 ];
 
 /// How many are kept where nothing else is known.
@@ -50,6 +56,15 @@ struct Form {
 impl Form {
     fn first_directory(&self) -> &str {
         self.typed.choices.directories.first().map_or("other", |directory| &directory.path)
+    }
+
+    fn first_content(&self) -> &'static str {
+        "yes"
+    }
+
+    /// The one to back up, where there is no choice.
+    fn only_directory(&self) -> Option<&FoundDirectory> {
+        only_directory(&self.typed.choices).filter(|_| self.frame.in_app)
     }
 
     fn known(&self) -> Option<&OwnBackups> {
@@ -78,7 +93,15 @@ impl Form {
 
     /// What is wrong and belongs to no field that is shown.
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        self.typed.wrong_beside(&["source", "kind", "schedule", "keep", "key"])
+        self.typed.wrong_beside(&["source", "quick", "kind", "schedule", "keep", "key"])
+    }
+}
+
+/// The only config directory that is here.
+pub(super) fn only_directory(choices: &Choices) -> Option<&FoundDirectory> {
+    match &choices.directories[..] {
+        [only] => Some(only),
+        _ => None,
     }
 }
 
@@ -147,8 +170,10 @@ fn wanted(form: &Fields, location: Filled, mistakes: &mut Vec<Invalid>) -> SetUp
     };
     let keep = noted(mistakes, keep);
     let encryption = noted(mistakes, encryption(form)).unwrap_or(Encryption::NewKey);
-    let everything = form.is_set("everything");
-    SetUp { source: source.to_owned(), everything, location, schedule: schedule.to_owned(), keep, encryption }
+    let everything = form.text("everything") == "yes";
+    // Beside a backup of the configuration alone, it would be the same.
+    let quick = (everything && form.is_set("quick")).then(|| form.text("quick_schedule").to_owned());
+    SetUp { source: source.to_owned(), everything, quick, location, schedule: schedule.to_owned(), keep, encryption }
 }
 
 #[derive(Template)]

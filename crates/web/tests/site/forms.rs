@@ -425,13 +425,15 @@ async fn apps_and_folders_are_offered_in_home_assistant_alone() {
     assert!(
         page.text.contains("name=\"everything\"") && !page.text.contains("name=\"everything\" value=\"yes\" checked")
     );
-    for (ticked, is) in [("&everything=yes", true), ("", false)] {
+    for (ticked, is) in [("&everything=yes", true), ("&everything=no", false), ("", false)] {
         let form = format!("{JOB}{ticked}&csrf={}", page.hidden("csrf"));
         site.send(request("POST", "/settings/jobs/home", &[("content-type", FORM)], &form), Trust::Ingress).await;
         assert_eq!(everything(&site), is);
     }
     let page = site.send(request("GET", "/setup", &[], ""), Trust::Ingress).await;
     assert!(page.text.contains("name=\"everything\" value=\"yes\" checked"), "{}", page.text);
+    assert!(page.text.contains("name=\"quick\" value=\"yes\">"), "it is offered, and off: {}", page.text);
+    assert!(!site.get("/setup").await.text.contains("name=\"quick\""), "elsewhere it is one more backup of the same");
     // Home Assistant runs there, and nothing is replaced below it.
     let path = format!("/backups/{}/restore", site.archive(0).id);
     let page = site.send(request("GET", &path, &[], ""), Trust::Ingress).await;

@@ -15,7 +15,7 @@ use web::backend::{
 use zeroize::Zeroizing;
 
 use super::{
-    channels, kinds,
+    channels, kinds, quick,
     setup::{
         ELSEWHERE, destination, encrypted, grows, in_config_directory, in_every_backup, keep_key, set_location, sources,
     },
@@ -76,11 +76,18 @@ pub(super) fn mistakes(draft: &Draft, change: &Change) -> Vec<Invalid> {
         What::Job { name, is_new, settings, encryption } => {
             wrong.extend(check_name(name, *is_new, has_job(name), "automatic backup").err());
             wrong.extend(check(settings, &draft.job(name).unwrap_or_default(), draft.directory()));
-            wrong.extend(encryption.as_ref().and_then(|encryption| encrypted(encryption).err()));
+            // That one is asked for when all else is right.
+            let encryption = encryption.as_ref().filter(|encryption| **encryption != Encryption::HomeAssistants);
+            wrong.extend(encryption.and_then(|encryption| encrypted(encryption).err()));
+            wrong.extend(shared(draft, name, settings));
             let at = |name: &String| config.destination(name).and_then(Named::in_every_backup);
             if let Some(folder) = settings.destinations.iter().find_map(at).filter(|_| settings.everything) {
                 wrong.push(invalid("destinations", in_every_backup(folder), Some(ELSEWHERE)));
             }
+        }
+        What::QuickJob { beside, schedule } => {
+            wrong.extend(gone(draft.job(beside).is_some_and(|job| job.everything), "backup of everything", beside));
+            wrong.extend(quick::mistake(schedule));
         }
         What::Location { name, is_new, location } => {
             wrong.extend(check_name(name, *is_new, config.destination(name).is_some(), "location").err());
@@ -157,6 +164,10 @@ pub(super) fn change(path: &Path, change: &Change) -> Result<(Option<Zeroizing<S
             }
             draft.set_job(name, &settings);
         }
+        What::QuickJob { beside, schedule } => {
+            let beside = draft.job(beside).unwrap_or_default();
+            quick::add(&mut draft, &beside, schedule)?;
+        }
         What::RemoveJob { name } => draft.remove_job(name),
         What::Location { name, location, .. } => {
             set_location(&mut draft, &config, name, location, &sources(&config), &mut written)?;
@@ -190,6 +201,25 @@ fn check_name(name: &str, is_new: bool, is_known: bool, what: &str) -> Result<()
         (false, false) => Err(of(&Failure::usage(format!("there is no {what} {name:?} any more")))),
         _ => Ok(()),
     }
+}
+
+/// Whether another job of the same Home Assistant has its backups at one of the locations.
+fn shared(draft: &Draft, name: &str, settings: &JobSettings) -> Option<Invalid> {
+    let (config, source) = (draft.config(), draft.directory().join(&settings.source));
+    let is_used = |job: &Job, place: &Named| {
+        job.destinations.iter().filter_map(|used| config.destination(&used.destination)).any(|at| at.is_plainly(place))
+    };
+    config.jobs().iter().filter(|job| job.name != name && job.source == source).find_map(|job| {
+        let places = settings.destinations.iter();
+        let place = places.into_iter().find(|place| config.destination(place).is_some_and(|at| is_used(job, at)))?;
+        let message = format!(
+            "{place} has the backups of {:?}, which are of the same Home Assistant, and each would remove what the \
+             other keeps",
+            job.name
+        );
+        let hint = "add a location with a folder of its own, and choose that";
+        Some(invalid("destinations", message, Some(hint)))
+    })
 }
 
 /// What can be said of each field by itself. What stays as it is was accepted before.

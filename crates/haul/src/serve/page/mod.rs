@@ -7,6 +7,7 @@ mod contents;
 mod kinds;
 mod migrate;
 mod parts;
+mod quick;
 mod restore;
 mod setup;
 mod sign_in;
@@ -111,12 +112,15 @@ impl Page {
         Ok(wanted.map(|copy| at(&copy)).collect())
     }
 
-    /// With the key of Home Assistant's own backups, as it is now.
-    fn with_own_key(&self, wanted: &SetUp) -> Result<SetUp, Invalid> {
+    /// With the key of Home Assistant's own backups, as it is now, if that is wanted.
+    fn with_own_key(&self, encryption: &Encryption) -> Result<Encryption, Invalid> {
+        if *encryption != Encryption::HomeAssistants {
+            return Ok(encryption.clone());
+        }
         let (app, _) = self.worker.app().ok_or_else(setup::no_own_key)?;
         let key = app.own_key(&Cancellation::default()).map_err(|failure| typed::of(&failure))?;
         let key = key.filter(|key| !key.expose().trim().is_empty()).ok_or_else(setup::no_own_key)?;
-        Ok(SetUp { encryption: Encryption::Key(Zeroizing::new(key.expose().to_owned())), ..wanted.clone() })
+        Ok(Encryption::Key(Zeroizing::new(key.expose().to_owned())))
     }
 
     fn each(&self, archive: &str, destination: Option<&str>, want: impl Fn(At) -> Wanting) -> Result<(), Reason> {
@@ -365,7 +369,7 @@ impl Backend for Page {
         }
         setup::prepare(&self.worker.config(), &wanted.location)?;
         let is_home_assistants = wanted.encryption == Encryption::HomeAssistants;
-        let wanted = &if is_home_assistants { self.with_own_key(wanted)? } else { wanted.clone() };
+        let wanted = &SetUp { encryption: self.with_own_key(&wanted.encryption)?, ..wanted.clone() };
         let established = self.file.change(|path| {
             let (established, config) = setup::set_up(path, wanted)?;
             sign_in::keep_or_say(&config, &wanted.location);
@@ -441,8 +445,12 @@ impl Backend for Page {
         if let What::Location { location, .. } = &change.what {
             setup::prepare(&self.worker.config(), location)?;
         }
+        let mut change = change.clone();
+        if let What::Job { encryption: Some(encryption), .. } = &mut change.what {
+            *encryption = self.with_own_key(encryption)?;
+        }
         let key = self.file.change(|path| {
-            let (key, config) = changes::change(path, change)?;
+            let (key, config) = changes::change(path, &change)?;
             if let What::Location { location, .. } = &change.what {
                 sign_in::keep_or_say(&config, location);
             }

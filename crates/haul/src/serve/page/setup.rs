@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     containers,
     kinds::{self, Configured},
-    sign_in,
+    quick, sign_in,
     typed::{each_invalid, invalid, known_options, makes_folder, of, typed},
     unreached::{no_address, not_reached},
     written::{Written, cannot_write},
@@ -365,21 +365,26 @@ pub(super) fn destination(config: &Config, location: &Filled) -> Result<(Destina
     Ok((Destination { typed, address, options: Options::new(options), common, name: None }, held))
 }
 
-/// Makes the folder of this machine that is to be made, once nothing else is wrong: one, in one that is there, because a
-/// disk that is away has none. Whether it was missing. Folders elsewhere are made by whoever connects first.
+/// Makes the folder of this machine that is to be made, once nothing else is wrong. Whether it was missing. Folders
+/// elsewhere are made by whoever connects first.
 fn make_folder(location: &Filled, destination: &Destination) -> Result<bool, Invalid> {
     let Address::Local(path) = &destination.address else { return Ok(false) };
     if location.kind != kinds::LOCAL || !makes_folder(location) || path.is_dir() {
         return Ok(false);
     }
-    // If it is to be on a disk or share, that has to be mounted.
     let is_on_mount = typed(location, kinds::MOUNTED).is_none_or(|said| *said != kinds::NO);
+    make_one(path, is_on_mount).map(|()| true)
+}
+
+/// Makes one folder, in one that is there: a disk that is away has none. `is_on_mount`: if it is to be on a disk or share,
+/// that has to be mounted.
+pub(super) fn make_one(path: &Path, is_on_mount: bool) -> Result<(), Invalid> {
     let missing = || mounted::missing_storage(path).or_else(|| engine::mounts::ask_for(path).err().map(Failure::from));
     if let Some(failure) = is_on_mount.then(missing).flatten() {
         let hint = failure.hint.as_deref();
         return Err(invalid("path", format!("can't make {}: {}", path.display(), failure.message), hint));
     }
-    fs::create_dir(path).map(|()| true).map_err(|error| {
+    fs::create_dir(path).map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound => "the folder that it is to be in does not exist".to_owned(),
             _ => engine::plain_reason(&error),
@@ -417,6 +422,7 @@ pub(super) fn mistakes(known: &Config, wanted: &SetUp) -> Vec<Invalid> {
     if !wanted.schedule.trim().is_empty() {
         wrong.extend(Schedule::parse(&wanted.schedule).err().map(|why| invalid("schedule", why, None)));
     }
+    wrong.extend(wanted.quick.as_deref().and_then(quick::mistake));
     if wanted.keep == Some(0) {
         wrong.push(invalid("keep", "keep at least one backup, or leave it empty to keep all", None));
     }
@@ -466,7 +472,8 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
         set_location(&mut draft, &config, &name, &wanted.location, &sources, &mut written)?;
         name
     };
-    let job = free_name("home", |name| config.jobs().iter().any(|job| job.name == name));
+    let usual = if wanted.everything { "everything" } else { "home" };
+    let job = free_name(usual, |name| config.jobs().iter().any(|job| job.name == name));
     let password_file = key.as_ref().map(|key| keep_key(&draft, &job, key, &mut written)).transpose()?;
     let schedule = wanted.schedule.trim();
     let settings = JobSettings {
@@ -483,6 +490,9 @@ pub(super) fn set_up(path: &Path, wanted: &SetUp) -> Result<(Established, Config
         ..JobSettings::default()
     };
     draft.set_job(&job, &settings);
+    if let Some(schedule) = &wanted.quick {
+        quick::add(&mut draft, &settings, schedule)?;
+    }
     let config = draft.save().map_err(|failure| of(&failure))?;
     written.stay(&config);
     Ok((Established { job, key, is_home_assistants: false }, config))
@@ -572,7 +582,7 @@ pub(super) fn set_location(
     Ok(())
 }
 
-fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
+pub(super) fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let names = std::iter::once(wanted.to_owned()).chain((2..).map(|number: u32| format!("{wanted}{number}")));
     let mut names = names.skip_while(|name| is_taken(name));
     names.next().unwrap_or_default()
