@@ -138,6 +138,12 @@ fn arrived(note: &ArrivalNote) -> Timestamp {
     i64::try_from(note.arrived).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
 }
 
+/// The name of a part without what says how it is packed: `homeassistant`, an app's slug, a folder with `_` for `/`.
+pub fn bare_name(member: &str) -> &str {
+    let name = member.strip_prefix("./").unwrap_or(member);
+    name.strip_suffix(".tar.gz").or_else(|| name.strip_suffix(".tar")).unwrap_or(name)
+}
+
 /// Whether a name ends as every archive's does.
 pub fn is_archive_name(name: &str) -> bool {
     std::path::Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"))

@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 pub use self::{
     forms::{Choices, Encryption, Established, Filled, FormField, FormKind, FoundDirectory, Invalid, SetUp, SignIn},
-    own::{OwnBackups, OwnPlace},
-    parts::{AppPart, FolderPart, History, HomeAssistantPart, Parts, PartsWanted},
+    own::{OwnBackups, OwnPlace, Storage},
+    parts::{AppPart, FolderPart, History, HomeAssistantPart, Inside, InsidePart, Parts, PartsWanted},
     settings::{
         Change, ChannelSettings, Configured, ConfiguredChannel, ConfiguredJob, ConfiguredLocation, JobKeys,
         JobSettings, Keep, Policy, What,
@@ -58,6 +58,8 @@ pub trait Backend: Send + Sync + 'static {
 
     // What takes as long as the destination needs. It is cancelled when the client goes away.
 
+    /// What an archive holds, as it says itself; nothing: it is still being read, and a change tells when that has ended.
+    fn inside(&self, archive: &str) -> Option<Result<Inside, Failure>>;
     /// What one folder of an archive holds; the empty name is the config directory itself.
     fn contents(&self, archive: &str, folder: &str, cancel: &Cancellation) -> Result<Contents, Failure>;
     /// What differs between two archives: paths, not bytes.
@@ -104,6 +106,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Jobs and locations as the configuration file has them now.
     fn configured(&self) -> Result<Configured, Failure>;
+    /// Home Assistant's folders that are network storage; none where this is no app of it.
+    fn storages(&self, cancel: &Cancellation) -> Result<Vec<Storage>, Failure>;
     /// The keys of all jobs, for somebody who proved to be the owner; `to` says where they go. The events tell of it.
     fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Failure>;
     /// Changes the configuration file. Nothing is changed when it fails. Returns a key that was made for it.

@@ -8,11 +8,11 @@ use std::{
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use keeper::status::DestinationStatus;
+use keeper::status::{DestinationStatus, Failure};
 use zeroize::Zeroizing;
 
 use crate::{
-    backend::JobKeys,
+    backend::{Backend, JobKeys, Storage},
     refusal::Refusal,
     shared::{Asked, Shared},
     visitor::{Trust, Visitor},
@@ -67,7 +67,8 @@ pub(crate) async fn allow(shared: &Arc<Shared>, asked: &Asked, password: Zeroizi
 struct Kit {
     jobs: Vec<JobKeys>,
     date: String,
-    locations: Vec<DestinationStatus>,
+    /// Each with what is behind its folder.
+    locations: Vec<(DestinationStatus, Option<String>)>,
     /// There is no shell to type a command into.
     in_app: bool,
     /// What to write into `haul.toml` first.
@@ -93,6 +94,34 @@ pub(crate) fn lines(location: &DestinationStatus) -> Option<String> {
     Some(format!("[destinations.{name}]{}", said.collect::<String>()))
 }
 
+/// What is behind a location that is a folder of Home Assistant's network storage, for somebody who has a new machine.
+pub(crate) fn behind(location: &DestinationStatus, storages: &Result<Vec<Storage>, Failure>) -> Option<String> {
+    let is_in = |folder: &str| {
+        location.address.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match storages {
+        Ok(storages) => {
+            let Storage { folder, behind } = storages.iter().find(|storage| is_in(&storage.folder))?;
+            let name = folder.rsplit('/').next().unwrap_or_default();
+            Some(format!("{folder} is Home Assistant's network storage {name}: {behind}."))
+        }
+        Err(_) if is_in("/share") || is_in("/media") => Some(
+            "Home Assistant did not say which server and share are behind this folder. Write them down here, if \
+             there are some."
+                .to_owned(),
+        ),
+        Err(_) => None,
+    }
+}
+
+/// Asks Home Assistant what its folders are, in its app.
+pub(crate) async fn storages(shared: &Arc<Shared>, asked: &Asked) -> Result<Result<Vec<Storage>, Failure>, Refusal> {
+    if !asked.is_in_app() {
+        return Ok(Ok(Vec::new()));
+    }
+    shared.ask_slowly(<dyn Backend>::storages).await
+}
+
 /// The kit as a file.
 pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Response, Refusal> {
     let to = match (asked.visit.trust, asked.visit.peer) {
@@ -107,8 +136,13 @@ pub(crate) async fn download(shared: &Arc<Shared>, asked: &Asked) -> Result<Resp
     let lines = status.destinations.iter().filter_map(lines).collect();
     let any = |scheme: &str| status.destinations.iter().any(|location| location.address.starts_with(scheme));
     let (signs_in, pairs) = (any("gdrive:"), any("haul:"));
-    let text =
-        Kit { jobs: keys?, in_app: asked.is_in_app(), date, locations: status.destinations, lines, signs_in, pairs };
+    let storages = storages(shared, asked).await?;
+    let locations = status.destinations.into_iter().map(|location| {
+        let behind = behind(&location, &storages);
+        (location, behind)
+    });
+    let locations = locations.collect();
+    let text = Kit { jobs: keys?, in_app: asked.is_in_app(), date, locations, lines, signs_in, pairs };
     let text = text.render().map_err(|error| Refusal::broken(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

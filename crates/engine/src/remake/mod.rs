@@ -51,6 +51,7 @@ use crate::{
         intent::instance_id,
     },
     error::BackupError,
+    inventory::bare_name,
     progress::{Phase, Progress},
     verdict::{Judgement, Verdict},
     write::{
@@ -310,7 +311,7 @@ impl Work<'_> {
             }
         }
         let is_there = |base: &str| taken.iter().any(|part| part.name == base);
-        for base in manifest.inner_archives().iter().map(|name| bare(name)).filter(|base| !is_there(base)) {
+        for base in manifest.inner_archives().iter().map(|name| bare_name(name)).filter(|base| !is_there(base)) {
             judgement.lose(&called(base), base == MAIN);
         }
         for complaint in (self.complaints)(manifest) {
@@ -318,12 +319,6 @@ impl Work<'_> {
         }
         debug_assert!(judgement.missing.is_empty() || judgement.verdict >= Verdict::Incomplete);
     }
-}
-
-/// A part's name without what says how it is packed.
-fn bare(name: &str) -> &str {
-    let name = name.strip_prefix("./").unwrap_or(name);
-    name.strip_suffix(".tar.gz").or_else(|| name.strip_suffix(".tar")).unwrap_or(name)
 }
 
 fn describe(reader: &mut PartReader<'_>) -> Result<Manifest, Broken> {

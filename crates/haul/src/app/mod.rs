@@ -17,8 +17,10 @@
 //! | `ingress` | who comes in through Home Assistant |
 //! | `broker` | the MQTT broker that another app provides |
 //! | `own` | how Home Assistant backs itself up without Haul |
+//! | `behind` | what is behind folders that are network storage |
 //! | `private` | files that nobody else reads |
 
+mod behind;
 mod broker;
 mod expected;
 mod ingress;

@@ -63,6 +63,7 @@ impl Listening {
             changes: running.changes.clone(),
             file: Arc::clone(&running.configuration),
             signing: SigningIn::new(&running.service),
+            insides: Insides::new(running.counting.clone()),
         };
         let options = Options {
             state,

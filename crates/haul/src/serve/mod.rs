@@ -79,6 +79,8 @@ pub(crate) struct Running {
     worker: Arc<Worker>,
     alarm: Alarm,
     bell: Bell,
+    /// Its number goes up with whatever a page would show otherwise.
+    counting: watch::Sender<u64>,
     changes: watch::Receiver<u64>,
     notifying: Notifying,
     configuration: Arc<Configuration>,
@@ -243,7 +245,7 @@ impl Running {
         let bell = alarm.bell();
         let (counting, changes) = watch::channel(0);
         let tell = {
-            let bell = bell.clone();
+            let (bell, counting) = (bell.clone(), counting.clone());
             Box::new(move || {
                 counting.send_modify(|number| *number += 1);
                 bell.ring();
@@ -284,6 +286,7 @@ impl Running {
             worker,
             alarm,
             bell,
+            counting,
             changes,
             threads: Vec::new(),
             is_stopping: Arc::default(),

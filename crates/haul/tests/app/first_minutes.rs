@@ -162,7 +162,7 @@ fn home_assistants_own_backups_are_described_and_taken_over_with_their_key() {
     let done = app.post("0aa1", "/setup", &answers);
     assert!(done.starts_with("HTTP/1.1 303") && done.contains("/setup/key"), "{done}");
     let page = app.answer("0aa1", "/setup/key");
-    assert!(page.contains("the key of Home Assistant’s own backups") && !page.contains(OWN_KEY), "{page}");
+    assert!(page.contains("the encryption key of Home Assistant’s own backups") && !page.contains(OWN_KEY), "{page}");
     assert!(app.answer("0aa1", "/setup/kit").contains(OWN_KEY), "the kit has it");
     let text = fs::read_to_string(home.path("haul.toml")).unwrap();
     assert!(text.contains("schedule = \"daily 02:45\"") && !text.contains(OWN_KEY), "{text}");

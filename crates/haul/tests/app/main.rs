@@ -6,6 +6,7 @@ mod first_minutes;
 mod frame;
 mod home;
 mod image;
+mod insides;
 mod leaving;
 mod linux;
 mod quick;

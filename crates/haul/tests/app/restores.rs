@@ -361,7 +361,7 @@ fn a_key_that_haul_does_not_know_is_asked_for() {
     let Some(mut scene) = Scene::new() else { return };
     fs::write(scene.home.path("key"), "another one").unwrap();
     let page = scene.app.answer(ADMINISTRATOR, &scene.path());
-    assert!(page.contains("name=\"key\"") && page.contains("No key that Haul knows"), "{page}");
+    assert!(page.contains("name=\"key\"") && page.contains("No encryption key that Haul knows"), "{page}");
     let answer = scene.post("folder=ssl&sure=yes");
     assert!(says_so(&answer, "no encryption key that Haul knows opens this backup"), "{answer}");
     let answer = scene.post("folder=ssl&sure=yes&key=");

@@ -46,7 +46,7 @@ pub(crate) fn sets_up_from_nothing_to_the_first_backup(looks: &Looks<'_>) {
     assert!(kit.contains(key) && key.len() == 34, "{kit}");
     browser.click("input[type=checkbox]");
     browser.click_text("button", "Continue");
-    browser.says("Backups are encrypted with this key from now on.");
+    browser.says("Backups are encrypted with your encryption key from now on.");
     browser.says("1 whole copy, newest just now, checked");
     browser.says("Proved: ");
     browser.wait("all is done", "!document.querySelector('.running')", &[]);

@@ -175,7 +175,7 @@ fn set_up_says_everything_that_is_wrong_at_once() {
     for field in ["s3.bucket", "s3.access_key_id", "s3.secret_access_key", "keep", "key"] {
         assert!(page.contains(&format!("id=\"{field}-wrong\"")), "{field}: {page}");
     }
-    for words in ["is not a config directory: it has no .HA_VERSION", "25:00", "Enter your key."] {
+    for words in ["is not a config directory: it has no .HA_VERSION", "25:00", "Enter your encryption key."] {
         assert!(page.contains(words), "{words}: {page}");
     }
 }

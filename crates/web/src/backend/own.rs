@@ -25,6 +25,15 @@ pub struct OwnBackups {
     pub keep: Option<u32>,
 }
 
+/// A folder of Home Assistant's that is network storage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// The folder, as `/share/nas`.
+    pub folder: String,
+    /// What is behind it, as `the Windows share backups of 192.168.1.20`.
+    pub behind: String,
+}
+
 /// One of its places for backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnPlace {

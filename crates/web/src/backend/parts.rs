@@ -25,6 +25,30 @@ pub struct Parts {
     pub is_strange: bool,
 }
 
+/// What an archive holds, as it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// Home Assistant with its configuration.
+    pub home_assistant: Option<InsidePart>,
+    /// Apps.
+    pub apps: Vec<InsidePart>,
+    /// Folders.
+    pub folders: Vec<InsidePart>,
+}
+
+/// A part of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InsidePart {
+    /// An app's id, or a folder's name.
+    pub id: String,
+    /// Its name as people read it.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// What it takes in the archive, in bytes.
+    pub size: Option<u64>,
+}
+
 /// Home Assistant's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HomeAssistantPart {

@@ -8,11 +8,11 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use keeper::status::{ArchiveStatus, CopyStatus};
+use keeper::status::{ArchiveStatus, CopyStatus, Failure};
 
 use super::{Answer, Frame, Service, orders::said, show, view};
 use crate::{
-    backend::{ContentKind, Contents, Differences, Order, Wanted},
+    backend::{ContentKind, Contents, Differences, Inside, Order, Wanted},
     download,
     fields::segment,
     orders::{carry_out, removes_the_last},
@@ -34,6 +34,8 @@ struct Details {
     source: Option<String>,
     /// Older ones of the same instance.
     older: Vec<ArchiveStatus>,
+    /// What is in it; nothing: it is still being read.
+    inside: Option<Result<Inside, Failure>>,
 }
 
 impl Details {
@@ -83,8 +85,9 @@ pub(super) async fn details(State(shared): Service, Path(id): Path<String>, aske
             (older, jobs.into_iter().find(|known| Some(&known.name) == job.as_ref()).map(|job| job.source))
         })
         .await?;
+    let inside = if archive.copies.is_empty() { None } else { shared.ask(move |backend| backend.inside(&id)).await? };
     let frame = Frame::new(&asked, view::title(&archive), "backups");
-    Ok(show(&Details { frame, clock: shared.clock(), archive, source, older }))
+    Ok(show(&Details { frame, clock: shared.clock(), archive, source, older, inside }))
 }
 
 #[derive(Template)]

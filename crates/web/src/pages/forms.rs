@@ -174,7 +174,7 @@ pub(super) fn location(form: &Fields, keeps: Option<&str>) -> Filled {
 /// How backups are encrypted; nothing: as before.
 pub(super) fn encryption(form: &Fields) -> Result<Option<Encryption>, Invalid> {
     Ok(match form.text("encryption") {
-        "key" if form.text("key").trim().is_empty() => return Err(wrong("key", "Enter your key.")),
+        "key" if form.text("key").trim().is_empty() => return Err(wrong("key", "Enter your encryption key.")),
         "key" => Some(Encryption::Key(Zeroizing::new(form.text("key").trim().to_owned()))),
         "home-assistant" => Some(Encryption::HomeAssistants),
         "nothing" => Some(Encryption::Nothing),

@@ -26,14 +26,14 @@ use crate::{
     shared::{Asked, Shared},
 };
 
-/// Rules of what is kept, and their words.
-pub(crate) const RULES: &[(&str, &str)] = &[
-    ("last", "How many of the newest"),
-    ("daily", "One per day, for how many days"),
-    ("weekly", "One per week, for how many weeks"),
-    ("monthly", "One per month, for how many months"),
-    ("yearly", "One per year, for how many years"),
-    ("within", "All of the last days or weeks, for example 7d"),
+/// Rules of what is kept, their words, and an example.
+pub(crate) const RULES: &[(&str, &str, &str)] = &[
+    ("last", "How many of the newest", "3"),
+    ("daily", "One per day, for how many days", "7"),
+    ("weekly", "One per week, for how many weeks", "4"),
+    ("monthly", "One per month, for how many months", "12"),
+    ("yearly", "One per year, for how many years", "5"),
+    ("within", "All of the last days or weeks", "7d or 2w"),
 ];
 
 #[derive(Template)]
@@ -84,7 +84,7 @@ impl Form {
     }
 
     fn wrong_at_all(&self) -> Vec<&Invalid> {
-        let rules = RULES.iter().map(|(rule, _)| *rule);
+        let rules = RULES.iter().map(|(rule, ..)| *rule);
         let others = [
             "name",
             "source",
@@ -194,7 +194,7 @@ fn filled_policy(policy: &Policy, named: impl Fn(&str) -> String) -> Vec<(String
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let keep = &policy.keep;
     let counts = [keep.last, keep.daily, keep.weekly, keep.monthly, keep.yearly].map(count);
-    let rules = RULES.iter().map(|(rule, _)| *rule).zip(counts.into_iter().chain([text(&keep.within)]));
+    let rules = RULES.iter().map(|(rule, ..)| *rule).zip(counts.into_iter().chain([text(&keep.within)]));
     let texts = [&policy.verify_every, &policy.verify_by, &policy.limit, &policy.hours].map(text);
     let fields = rules.chain(POLICY.iter().copied().zip(texts)).chain([("schedule", policy.schedule.join("\n"))]);
     fields.map(|(key, text)| (named(key), text)).collect()

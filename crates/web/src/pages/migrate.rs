@@ -79,7 +79,7 @@ pub(super) async fn pressed(State(shared): Service, Path(job): Path<String>, ask
     let secret = |name: &str| form.get(name).map(|text| Zeroizing::new(text.to_owned()));
     let encryption = form.text("encryption");
     if encryption == "key" && !form.is_set("key") {
-        return page(&shared, &asked, job, form.clone(), Some(wrong("key", "Enter your key."))).await;
+        return page(&shared, &asked, job, form.clone(), Some(wrong("key", "Enter your encryption key."))).await;
     }
     let wanted = MoveWanted {
         job: job.clone(),

@@ -31,7 +31,7 @@ pub(super) fn done(key: &str) -> Option<&'static str> {
         "delete" => "The backup is being deleted.",
         "password" => "The password is changed. Every other browser is logged out.",
         "revoke" => "The token is revoked.",
-        "key" => "Backups are encrypted with this key from now on.",
+        "key" => "Backups are encrypted with your encryption key from now on.",
         "saved" => "The change is saved, and in force.",
         "quick" => "Quick backups are set up, and the first one begins.",
         "saved-key" => "The change is saved. Download the emergency kit again: it has the new encryption key.",

@@ -17,7 +17,8 @@ struct Recovery {
     frame: Frame,
     clock: Clock,
     jobs: Vec<Known>,
-    destinations: Vec<DestinationStatus>,
+    /// Each with what is behind its folder.
+    destinations: Vec<(DestinationStatus, Option<String>)>,
 }
 
 /// A job and its newest backup.
@@ -57,5 +58,11 @@ pub(super) async fn recovery(State(shared): Service, asked: Asked) -> Answer {
     };
     let jobs = status.jobs.iter().cloned().map(known).collect();
     let frame = Frame::new(&asked, "Recovery", "recovery");
-    Ok(show(&Recovery { frame, clock: shared.clock(), jobs, destinations: status.destinations }))
+    let storages = kit::storages(&shared, &asked).await?;
+    let with_storage = |place: DestinationStatus| {
+        let behind = kit::behind(&place, &storages);
+        (place, behind)
+    };
+    let destinations = status.destinations.into_iter().map(with_storage).collect();
+    Ok(show(&Recovery { frame, clock: shared.clock(), jobs, destinations }))
 }

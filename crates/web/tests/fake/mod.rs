@@ -25,8 +25,9 @@ use tokio::sync::watch;
 use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, ConfiguredChannel, ConfiguredJob,
     ConfiguredLocation, ContentEntry, ContentKind, Contents, Differences, Encryption, Established, Filled, FormField,
-    FormKind, FoundDirectory, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo, MoveWanted,
-    NotSent, Order, Outlet, OwnBackups, Parts, PartsWanted, Policy, RestoreWanted, SetUp, SignIn, Wanted, What,
+    FormKind, FoundDirectory, Inside, Invalid, JobKeys, JobSettings, Keep, LogLine, MoveFrom, MoveSeen, MoveTo,
+    MoveWanted, NotSent, Order, Outlet, OwnBackups, Parts, PartsWanted, Policy, RestoreWanted, SetUp, SignIn, Storage,
+    Wanted, What,
 };
 
 use zeroize::Zeroizing;
@@ -56,6 +57,10 @@ pub struct Fake {
     pub unreadable: Mutex<bool>,
     /// How Home Assistant backs itself up.
     pub own: Mutex<Option<Result<OwnBackups, Failure>>>,
+    /// What every archive holds, if it is another thing than usual.
+    pub inside: Mutex<Option<Option<Result<Inside, Failure>>>>,
+    /// Home Assistant's network storage.
+    pub storages: Mutex<Result<Vec<Storage>, Failure>>,
     changes: watch::Sender<u64>,
     logged: watch::Sender<u64>,
 }
@@ -76,6 +81,8 @@ impl Fake {
             refuses_moves: Mutex::default(),
             unreadable: Mutex::default(),
             own: Mutex::default(),
+            inside: Mutex::default(),
+            storages: Mutex::new(Ok(Vec::new())),
             changes: watch::Sender::new(1),
             logged: watch::Sender::new(0),
         }
@@ -395,6 +402,15 @@ impl Backend for Fake {
             );
         }
         Ok(())
+    }
+
+    fn inside(&self, _: &str) -> Option<Result<Inside, Failure>> {
+        let other = self.inside.lock().unwrap().clone();
+        other.unwrap_or_else(|| Some(Ok(self.get(parts::inside))))
+    }
+
+    fn storages(&self, _: &Cancellation) -> Result<Vec<Storage>, Failure> {
+        self.storages.lock().unwrap().clone()
     }
 
     fn parts(&self, _: &str, destination: Option<&str>, _: &Cancellation) -> Result<Parts, Failure> {

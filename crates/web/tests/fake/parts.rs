@@ -1,9 +1,30 @@
 //! What Supervisor can restore.
 
 use keeper::status::Failure;
-use web::backend::{AppPart, FolderPart, History, HomeAssistantPart, Invalid, Parts, PartsWanted};
+use web::backend::{AppPart, FolderPart, History, HomeAssistantPart, Inside, InsidePart, Invalid, Parts, PartsWanted};
 
 use super::{failure, state::State, wrong};
+
+pub(super) fn inside(state: &State) -> Inside {
+    let other = state.status.jobs.first().map_or("Mosquitto broker", |job| &job.name);
+    let part = |id: &str, name: &str, version: Option<&str>, size| InsidePart {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        version: version.map(str::to_owned),
+        size,
+    };
+    Inside {
+        home_assistant: Some(part("", "Home Assistant", Some("2026.11.0"), Some(412_000_000))),
+        apps: vec![
+            part("core_ssh", "Terminal & SSH", Some("9.17.0"), Some(1_200_000)),
+            part("core_mosquitto", other, Some("6.5.1"), None),
+        ],
+        folders: vec![
+            part("ssl", "ssl", None, Some(12_000)),
+            part("addons/local", "addons/local", None, Some(28_000_000)),
+        ],
+    }
+}
 
 /// Supervisor does not reach `drive`.
 pub(super) fn known(state: &State, destination: Option<&str>) -> Result<Parts, Failure> {

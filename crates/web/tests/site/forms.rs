@@ -101,7 +101,9 @@ async fn a_restore_says_first_what_it_does_and_keeps_what_was_typed() {
 async fn a_move_is_checked_first_and_what_was_checked_is_moved_once() {
     let site = Site::new(State::good());
     let page = site.get("/jobs/home/migrate").await.text;
-    for says in ["leave its welcome page as it is", "Replace everything there", "With the key of home", "/srv/home"] {
+    for says in
+        ["leave its welcome page as it is", "Replace everything there", "With the encryption key of home", "/srv/home"]
+    {
         assert!(page.contains(says), "{says}");
     }
     let proposed = "name=\"encryption\" value=\"job\" checked";
@@ -240,7 +242,7 @@ async fn set_up_keeps_what_was_typed_and_says_what_is_wrong_beside_it() {
         (typed.replace("%2Fnowhere", "%2Fconfig"), "`daily 25:00` is no time of day."),
         (typed.replace("daily+25%3A00", ""), "Say when backups are made"),
         (typed.replace("keep=12", "keep=0"), "Write a whole number from 1 on"),
-        (typed.replace("encryption=new", "encryption=key"), "Enter your key."),
+        (typed.replace("encryption=new", "encryption=key"), "Enter your encryption key."),
         (typed.replace("kind=sftp", ""), "Choose where backups go."),
     ] {
         let got = site.post("/setup", &form).await;
@@ -250,7 +252,9 @@ async fn set_up_keeps_what_was_typed_and_says_what_is_wrong_beside_it() {
     // What the form knows and what the service knows is said at once.
     let all = typed.replace("keep=12", "keep=0").replace("encryption=new", "encryption=key");
     let got = site.post("/setup", &all).await.text;
-    for words in ["/nowhere does not exist.", "`daily 25:00` is no time", "Write a whole number", "Enter your key."] {
+    for words in
+        ["/nowhere does not exist.", "`daily 25:00` is no time", "Write a whole number", "Enter your encryption key."]
+    {
         assert!(got.contains(words), "{words}");
     }
     let got = site.post("/setup", "kind=local&local.path=%2Fmnt&do=try").await;
@@ -300,7 +304,9 @@ const JOB: &str = "version=v1&source=%2Fsrv%2Fhomeassistant&destinations=nas&des
 async fn a_job_is_changed_by_its_form_and_what_was_typed_stays() {
     let site = Site::new(State::good());
     let page = site.get("/settings/jobs/home").await.text;
-    for shown in ["value=\"/srv/homeassistant\"", "daily 04:45\nevery 6h</textarea>", "With the key in secrets/key."] {
+    for shown in
+        ["value=\"/srv/homeassistant\"", "daily 04:45\nevery 6h</textarea>", "With the encryption key in secrets/key."]
+    {
         assert!(page.contains(shown), "{shown}");
     }
     let got = site.post("/settings/jobs/home", JOB).await;
@@ -326,7 +332,7 @@ async fn a_job_is_changed_by_its_form_and_what_was_typed_stays() {
         (JOB.replace("daily+04", "daily+25").replace("25%3A45", "25%3A00"), "`daily 25:00` is no time of day."),
         (JOB.replace("last=3", "last=many"), "Write a whole number, or nothing."),
         (JOB.replace("%2Fsrv%2Fhomeassistant", ""), "Say which directory is to be backed up."),
-        (JOB.replace("encryption=keep", "encryption=key"), "Enter your key."),
+        (JOB.replace("encryption=keep", "encryption=key"), "Enter your encryption key."),
         // Somebody edited the file: what was typed stays, and the next attempt knows what it says now.
         (JOB.replace("version=v1", "version=v0"), "The configuration file was changed meanwhile."),
     ] {

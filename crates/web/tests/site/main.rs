@@ -8,6 +8,7 @@ mod connections;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod forms;
+mod inside;
 mod log_in;
 mod own;
 mod shown;

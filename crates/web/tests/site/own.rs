@@ -67,7 +67,7 @@ async fn each_shortcoming_is_said_once_and_none_where_there_is_none() {
     assert!(page.contains("Those on Google Drive are not encrypted") && page.contains("in part"), "{page}");
     let none = OwnBackups { when: None, schedule: None, attempted: None, completed: None, ..fine.clone() };
     let page = seen(&site, Some(none), Trust::Ingress).await;
-    assert!(page.contains("makes no backups by itself") && !page.contains("two hours before"), "{page}");
+    assert!(page.contains("makes no backups by itself") && !page.contains("two hours earlier"), "{page}");
     let nowhere = OwnBackups { places: Vec::new(), ..fine };
     let page = seen(&site, Some(nowhere), Trust::Ingress).await;
     assert!(page.contains("They have no location"), "{page}");
@@ -93,7 +93,7 @@ async fn home_assistants_key_is_in_the_kit_alone() {
     let got = site.send(request("POST", "/setup", &[("content-type", FORM)], &form), Trust::Ingress).await;
     assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
     let page = site.send(request("GET", "/setup/key", &[], ""), Trust::Ingress).await;
-    assert!(page.text.contains("the key of Home Assistant’s own backups"), "{}", page.text);
+    assert!(page.text.contains("the encryption key of Home Assistant’s own backups"), "{}", page.text);
     assert!(!page.text.contains("ABCD-EFGH"), "{}", page.text);
     let kit = site.send(request("GET", "/setup/kit", &[], ""), Trust::Ingress).await;
     assert_eq!(kit.status, StatusCode::OK, "{}", kit.text);

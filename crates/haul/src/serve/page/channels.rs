@@ -42,7 +42,7 @@ struct Kind {
     fields: &'static [Field],
 }
 
-const TOKEN: Field = secret(field("token", "Access token", "", ""));
+const TOKEN: Field = secret(field("token", "Access token", "Only if the address asks for one.", ""));
 
 const SERVICE: Field = optional(field(
     "service",
@@ -82,7 +82,7 @@ const KINDS: &[Kind] = &[
                 "token",
                 "Long-lived access token",
                 "You make one there, in your profile under Security.",
-                "",
+                "eyJ0eXAi…",
             )),
             SERVICE,
         ],
@@ -142,7 +142,7 @@ const BROKER: Kind = Kind {
             "ca_file",
             "Certificate",
             "A file on this machine (PEM) that vouches for a broker of your own.",
-            "",
+            "/etc/haul/ca.pem",
         )),
         optional(field("topic", "Topic", "What Haul's topics begin with.", "haul")),
         optional(field(

@@ -21,7 +21,9 @@ use keeper::{
     status::{ArchiveStatus, Failure as Reason},
 };
 use store::{Cancellation, inbound::RemoteFile};
-use web::backend::{ContentEntry, ContentKind, Contents, Differences, NotSent, Outlet};
+use web::backend::{ContentEntry, ContentKind, Contents, Differences, Inside, NotSent, Outlet};
+
+use super::inside::inside;
 
 use crate::{
     browse,
@@ -99,6 +101,19 @@ impl Looking<'_> {
         })?;
         let unmatched = browser.unmatched(only, cancel).map_err(|error| (false, error.into()))?;
         Ok((key, unmatched))
+    }
+
+    /// What is in it, as it says itself.
+    pub(super) fn inside(&self, cancel: &Cancellation) -> Result<Inside, Failure> {
+        let destination = destination::resolve(self.config, &self.location()?)?;
+        let name = destination.archive()?.to_owned();
+        if let Some(path) = destination.local_archive() {
+            return inside(open_within(&path)?.0, &name);
+        }
+        let network = Network::start(None, cancel)?.answering_within(Some(crate::serve::doing::CONTACT));
+        let store = network.connect_to_look(&destination)?;
+        let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, &name)?;
+        inside(Far(file), &name)
     }
 
     fn source(&self, cancel: &Cancellation) -> Result<ArchiveSource, Failure> {

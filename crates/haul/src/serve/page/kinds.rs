@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use web::backend::{Filled, FormField, FormKind};
 
+use crate::in_app;
+
 /// Kinds that need more than answers, and the fields that others have to know.
 pub(super) const LOCAL: &str = "local";
 pub(super) const SFTP: &str = "sftp";
@@ -139,9 +141,14 @@ const KINDS: &[Kind] = &[
             field("bucket", "Bucket", "It must exist.", "my-backups"),
             optional(field("prefix", "Folder in the bucket", "", "home-assistant")),
             optional(field("endpoint", "Endpoint", "Empty for Amazon.", "https://s3.eu-central-003.backblazeb2.com")),
-            optional(field("region", "Region", "", "eu-central-1")),
-            field("access_key_id", "Access key ID", "", ""),
-            secret(field("secret_access_key", "Secret access key", "", "")),
+            optional(field("region", "Region", "Only if the provider names one.", "eu-central-1")),
+            field("access_key_id", "Access key ID", "The provider shows it when you make an access key.", "AKIA…"),
+            secret(field(
+                "secret_access_key",
+                "Secret access key",
+                "It comes with the ID, and is shown only once.",
+                "",
+            )),
         ],
         url: |answer| format!("s3://{}/{}", answer("bucket"), answer("prefix").trim_matches('/')),
         keys: &[
@@ -158,8 +165,8 @@ const KINDS: &[Kind] = &[
         about: "A folder of your account. Create an app password for it under Settings, Security.",
         fields: &[
             field("host", "Server", "", "cloud.example.org"),
-            field("user", "User", "", ""),
-            secret(field("password", "App password", "", "")),
+            field("user", "User", "", "ada"),
+            secret(field("password", "App password", "", "Ab3dE-fGh1j-…")),
             field("path", "Folder", "", "Backups"),
             MAKE_FOLDER,
         ],
@@ -174,7 +181,7 @@ const KINDS: &[Kind] = &[
         fields: &[
             field("url", "Address of the folder", "As the server shows it.", "https://dav.example.org/backups"),
             MAKE_FOLDER,
-            optional(field("user", "User", "", "")),
+            optional(field("user", "User", "Empty: the server asks for none.", "ada")),
             optional(secret(field("password", "Password", "", ""))),
         ],
         url: |answer| {
@@ -226,7 +233,7 @@ const KINDS: &[Kind] = &[
                  Empty if this machine has signed in before.",
                 "123-abc.apps.googleusercontent.com",
             )),
-            optional(secret(field(CLIENT_SECRET, "Client secret", "", ""))),
+            optional(secret(field(CLIENT_SECRET, "Client secret", "It comes with the client ID.", "GOCSPX-…"))),
         ],
         url: |answer| drive(answer("path").trim_matches('/')),
         // The client is kept with the sign-in.
@@ -285,7 +292,15 @@ pub(super) fn offered() -> Vec<FormKind> {
         fields: shown(kind.fields),
         signs_in: kind.signs_in,
     };
-    KINDS.iter().map(kind).collect()
+    let mut kinds: Vec<FormKind> = KINDS.iter().map(kind).collect();
+    if let Some(local) = kinds.iter_mut().find(|kind| kind.id == LOCAL && in_app::is_app()) {
+        local.about = "A folder of Home Assistant’s network storage, such as your NAS.".to_owned();
+        if let Some(path) = local.fields.iter_mut().find(|field| field.id == "path") {
+            path.help = Some("Below /share/NAME, where NAME is the name of the network storage.".to_owned());
+            path.example = Some("/share/nas/everything".to_owned());
+        }
+    }
+    kinds
 }
 
 /// A location as the configuration file has it.

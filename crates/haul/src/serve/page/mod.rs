@@ -4,6 +4,7 @@ mod changes;
 mod channels;
 mod containers;
 mod contents;
+mod inside;
 mod kinds;
 mod migrate;
 mod parts;
@@ -29,12 +30,12 @@ use store::Cancellation;
 use tokio::sync::watch;
 use web::backend::{
     Backend, Change, ChannelSettings, Choices, Configuration, Configured, Contents, Differences, Encryption,
-    Established, Filled, FormKind, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet, OwnBackups,
-    Parts, PartsWanted, RestoreWanted, SetUp, SignIn, Wanted, What,
+    Established, Filled, FormKind, Inside, Invalid, JobKeys, LogLine, MoveSeen, MoveWanted, NotSent, Order, Outlet,
+    OwnBackups, Parts, PartsWanted, RestoreWanted, SetUp, SignIn, Storage, Wanted, What,
 };
 
 use self::contents::Looking;
-pub(super) use self::{restore::restored, sign_in::SigningIn, written::forget_unfinished};
+pub(super) use self::{inside::Insides, restore::restored, sign_in::SigningIn, written::forget_unfinished};
 use super::{configuration::Configuration as InForce, doing::reason, migrating::Agreed, worker::Worker};
 use zeroize::Zeroizing;
 
@@ -57,6 +58,7 @@ pub(super) struct Page {
     pub(super) changes: watch::Receiver<u64>,
     pub(super) file: Arc<InForce>,
     pub(super) signing: Arc<SigningIn>,
+    pub(super) insides: Arc<Insides>,
 }
 
 /// Removes what an earlier service may have left in the state directory.
@@ -255,6 +257,13 @@ impl Backend for Page {
         }
     }
 
+    fn inside(&self, archive: &str) -> Option<Result<Inside, Reason>> {
+        match self.find_near(archive, None) {
+            Ok(archive) => self.insides.of(self.worker.config(), archive),
+            Err(gone) => Some(Err(gone)),
+        }
+    }
+
     fn contents(&self, archive: &str, folder: &str, cancel: &Cancellation) -> Result<Contents, Reason> {
         let (config, archive) = (self.worker.config(), self.find(archive)?);
         Looking { config: &config, archive: &archive, destination: None }.contents(folder, cancel)
@@ -386,6 +395,11 @@ impl Backend for Page {
 
     fn configured(&self) -> Result<Configured, Reason> {
         changes::configured(self.file.path())
+    }
+
+    fn storages(&self, cancel: &Cancellation) -> Result<Vec<Storage>, Reason> {
+        let Some((app, _)) = self.worker.app() else { return Ok(Vec::new()) };
+        app.storages(cancel).map_err(|failure| reason(&failure))
     }
 
     fn keys(&self, to: &str) -> Result<Vec<JobKeys>, Reason> {

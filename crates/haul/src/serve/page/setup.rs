@@ -534,9 +534,11 @@ pub(super) fn encrypted(encryption: &Encryption) -> Result<Option<Zeroizing<Stri
         Encryption::Nothing => Ok(None),
         Encryption::NewKey => new_key().map(Some).map_err(|failure| of(&failure)),
         Encryption::Key(key) if key.trim().is_empty() => {
-            Err(invalid("key", "enter the key, or choose another way", None))
+            Err(invalid("key", "enter the encryption key, or choose another way", None))
         }
-        Encryption::Key(key) if key.contains(char::is_control) => Err(invalid("key", "the key must be one line", None)),
+        Encryption::Key(key) if key.contains(char::is_control) => {
+            Err(invalid("key", "the encryption key must be one line", None))
+        }
         Encryption::Key(key) => Ok(Some(key.clone())),
     }
 }
