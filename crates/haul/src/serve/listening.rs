@@ -18,7 +18,7 @@ use web::{App, Listener, Options, Trust, serve};
 
 use super::{
     NONE, Running,
-    page::{self, Page, SigningIn},
+    page::{self, Insides, Page, SigningIn},
 };
 use crate::{
     app::App as HomeAssistant,

@@ -18,7 +18,7 @@ use crate::{
     orders::{carry_out, removes_the_last},
     refusal::Refusal,
     shared::{Asked, Shared},
-    text::Clock,
+    text::{self, Clock},
 };
 
 /// Others to compare with.
@@ -42,6 +42,12 @@ impl Details {
     /// The copy that a restore is best made from, as the command line names it.
     fn address(&self) -> String {
         best(&self.archive).map(|copy| format!("{}/{}", copy.destination, copy.name)).unwrap_or_default()
+    }
+
+    /// Why it is not known what is in it, as a sentence.
+    fn why(&self, failure: &Failure) -> String {
+        let names: Vec<&str> = self.archive.copies.iter().map(|copy| &*copy.destination).collect();
+        text::sentence(&failure.message, &names)
     }
 
     fn replace(&self) -> String {

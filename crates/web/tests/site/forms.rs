@@ -655,5 +655,5 @@ async fn the_app_names_nothing_that_is_not_possible_there() {
     let page = site.send(request("GET", "/settings", &[], ""), Trust::Ingress).await;
     let form = format!("csrf={}", page.hidden("csrf"));
     let kit = site.send(request("POST", "/settings/kit", &[("content-type", FORM)], &form), Trust::Ingress).await.text;
-    assert!(kit.contains("Or install Haul there") && !kit.contains("haul restore"), "{kit}");
+    assert!(kit.contains("Or restore single apps and folders") && !kit.contains("haul restore"), "{kit}");
 }
