@@ -62,7 +62,7 @@ impl Form {
         self.frame.in_app && self.only.as_deref() == Some(self.typed.value("source", ""))
     }
 
-    fn first_content(&self) -> &'static str {
+    fn first_content() -> &'static str {
         "no"
     }
 

@@ -58,7 +58,7 @@ impl Form {
         self.typed.choices.directories.first().map_or("other", |directory| &directory.path)
     }
 
-    fn first_content(&self) -> &'static str {
+    fn first_content() -> &'static str {
         "yes"
     }
 

@@ -59,6 +59,8 @@ pub struct Fake {
     pub own: Mutex<Option<Result<OwnBackups, Failure>>>,
     /// What every archive holds, if it is another thing than usual.
     pub inside: Mutex<Option<Option<Result<Inside, Failure>>>>,
+    /// There is one config directory, as in the app.
+    pub one_directory: Mutex<bool>,
     /// Home Assistant's network storage.
     pub storages: Mutex<Result<Vec<Storage>, Failure>>,
     changes: watch::Sender<u64>,
@@ -82,6 +84,7 @@ impl Fake {
             unreadable: Mutex::default(),
             own: Mutex::default(),
             inside: Mutex::default(),
+            one_directory: Mutex::default(),
             storages: Mutex::new(Ok(Vec::new())),
             changes: watch::Sender::new(1),
             logged: watch::Sender::new(0),
@@ -345,7 +348,7 @@ impl Backend for Fake {
             signs_in: id == "drive",
             fields,
         };
-        Choices {
+        let mut choices = Choices {
             directories: vec![
                 FoundDirectory {
                     path: "/srv/homeassistant".to_owned(),
@@ -387,7 +390,9 @@ impl Backend for Fake {
                 ),
             ],
             existing: Vec::new(),
-        }
+        };
+        choices.directories.truncate(2 - usize::from(*self.one_directory.lock().unwrap()));
+        choices
     }
 
     fn restore(&self, wanted: &RestoreWanted, _: &Cancellation) -> Result<(), Invalid> {
@@ -405,8 +410,7 @@ impl Backend for Fake {
     }
 
     fn inside(&self, _: &str) -> Option<Result<Inside, Failure>> {
-        let other = self.inside.lock().unwrap().clone();
-        other.unwrap_or_else(|| Some(Ok(self.get(parts::inside))))
+        self.inside.lock().unwrap().clone().unwrap_or_else(|| Some(Ok(self.get(parts::inside))))
     }
 
     fn storages(&self, _: &Cancellation) -> Result<Vec<Storage>, Failure> {

@@ -81,6 +81,23 @@ async fn each_shortcoming_is_said_once_and_none_where_there_is_none() {
 }
 
 #[tokio::test]
+async fn in_the_app_nobody_types_the_only_directory() {
+    let site = Site::new(State::good());
+    let seen = async |path: &str, trust| site.send(request("GET", path, &[], ""), trust).await.text;
+    let hidden = "<input type=\"hidden\" name=\"source\" value=\"/srv/homeassistant\">";
+    for path in ["/setup", "/settings/job", "/settings/jobs/home"] {
+        assert!(!seen(path, Trust::Ingress).await.contains(hidden), "{path}: there are two");
+        *site.service.one_directory.lock().unwrap() = true;
+        let page = seen(path, Trust::Ingress).await;
+        assert!(page.contains(hidden) && !page.contains("name=\"other_source\""), "{path}: {page}");
+        assert!(page.contains("Home Assistant with every app and folder"), "{path}: {page}");
+        let page = seen(path, Trust::Local).await;
+        assert!(!page.contains(hidden) && !page.contains("name=\"everything\""), "{path}: {page}");
+        *site.service.one_directory.lock().unwrap() = false;
+    }
+}
+
+#[tokio::test]
 async fn home_assistants_key_is_in_the_kit_alone() {
     let site = Site::new(State::fresh());
     *site.service.own.lock().unwrap() = Some(Ok(own()));
