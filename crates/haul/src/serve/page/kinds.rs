@@ -294,7 +294,7 @@ pub(super) fn offered() -> Vec<FormKind> {
     };
     let mut kinds: Vec<FormKind> = KINDS.iter().map(kind).collect();
     if let Some(local) = kinds.iter_mut().find(|kind| kind.id == LOCAL && in_app::is_app()) {
-        local.about = "A folder of Home Assistant’s network storage, such as your NAS.".to_owned();
+        "A folder of Home Assistant’s network storage, such as your NAS.".clone_into(&mut local.about);
         if let Some(path) = local.fields.iter_mut().find(|field| field.id == "path") {
             path.help = Some("Below /share/NAME, where NAME is the name of the network storage.".to_owned());
             path.example = Some("/share/nas/everything".to_owned());
