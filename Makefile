@@ -37,7 +37,7 @@ APP_PACKAGES := python3=python3 rclone=rclone smbclient=smbclient taskset=util-l
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-app bench-latency bench-network bench-service dist fuzz rig rigs fixtures ask verdicts clean tools
+.PHONY: week help demo build install test test-fast test-arm64 lint deps format bench bench-app bench-latency bench-network bench-service bench-vault dist fuzz rig rigs fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -158,6 +158,9 @@ bench-latency: build ## Measure what a backup costs a database's writer
 
 bench-service: build ## Measure what the service costs at rest, and how fast it answers with 10,000 archives
 	HAUL=$(CURDIR)/target/release/haul bench/service
+
+bench-vault: build ## Measure what a second backup costs restic, rustic and borg, and what differs page by page (SIZE=1G; peers that are missing are left out)
+	HAUL=$(CURDIR)/target/release/haul bench/vault --size $(SIZE)
 
 clean: ## Remove what was built
 	cargo clean

@@ -70,6 +70,19 @@ impl EntityState {
         state
     }
 
+    /// Takes up what was recorded of it last: its state, and what statistics had counted.
+    pub(crate) fn resume(&mut self, text: String, counted: f64) {
+        match self.behaviour {
+            Behaviour::Walk { .. } | Behaviour::Meter { .. } => self.value = text.parse().unwrap_or(self.value),
+            Behaviour::Words(words) => self.word = words.iter().position(|word| *word == text).unwrap_or(0),
+            Behaviour::Light => self.word = usize::from(text == "on"),
+            _ => {}
+        }
+        (self.least, self.most) = (self.value, self.value);
+        self.counted = counted;
+        self.text = text;
+    }
+
     /// Moves on to `at`. Returns whether the state changed (else only its attributes did).
     pub(crate) fn step(&mut self, random: &mut Random, at: f64) -> bool {
         self.at = at;

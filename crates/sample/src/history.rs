@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use crate::Error;
 use crate::entity_state::EntityState;
@@ -22,7 +22,7 @@ pub(crate) const SCHEMA_VERSION: i64 = 53;
 /// The newest recorded moment: 2026-11-20 00:00:00 UTC.
 pub(crate) const NEWEST: f64 = 1_795_132_800.0;
 /// The recorder keeps ten days of states.
-const KEPT_SECONDS: f64 = 10.0 * 86_400.0;
+pub(crate) const KEPT_SECONDS: f64 = 10.0 * 86_400.0;
 /// Mean distance of two states in a busy home; a database that would hold more than ten days is denser.
 const SECONDS_PER_STATE: f64 = 0.15;
 /// Bytes of database per state, all tables and indices together (measured on databases made here).
@@ -37,6 +37,21 @@ const INSERT_STATE: &str = "INSERT INTO states (state_id, state, last_changed_ts
      last_updated_ts, old_state_id, attributes_id, origin_idx, context_id_bin, metadata_id) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9)";
 const INSERT_ATTRIBUTES: &str = "INSERT INTO state_attributes (attributes_id, hash, shared_attrs) VALUES (?1, ?2, ?3)";
+
+/// Where a history stands, and when its next statistics are due.
+pub(crate) struct Clock {
+    pub(crate) now: f64,
+    next_five: f64,
+    next_hour: f64,
+    /// Mean distance of two states.
+    mean_gap: f64,
+}
+
+impl Clock {
+    pub(crate) fn new(now: f64, mean_gap: f64) -> Self {
+        Self { now, next_five: next(now, 300.0), next_hour: next(now, 3600.0), mean_gap }
+    }
+}
 
 /// Creates the database at `path` and fills it to about `bytes`. Returns the rows of `states`.
 pub(crate) fn create(path: &Path, home: &Home, random: &mut Random, bytes: u64) -> Result<u64, Error> {
@@ -76,28 +91,37 @@ struct Reporting {
     entities: std::ops::Range<usize>,
 }
 
-struct Filler<'c> {
-    database: &'c Connection,
+pub(crate) struct Filler<'c> {
+    pub(crate) database: &'c Connection,
     insert_state: Statement<'c>,
     insert_attributes: Statement<'c>,
+    find_attributes: Statement<'c>,
     insert_long: Statement<'c>,
     insert_short: Statement<'c>,
     insert_event: Statement<'c>,
     random: Random,
     /// Weights are summed up so far, to draw by.
     devices: Vec<Reporting>,
-    entities: Vec<EntityState>,
+    pub(crate) entities: Vec<EntityState>,
     /// Shared attributes that were stored, by their text.
-    attributes: HashMap<String, i64>,
-    next_attributes: i64,
-    next_state: i64,
-    call_service_data: Vec<i64>,
+    pub(crate) attributes: HashMap<String, i64>,
+    pub(crate) next_attributes: i64,
+    pub(crate) next_state: i64,
+    pub(crate) call_service_data: Vec<i64>,
     text: String,
 }
 
 impl<'c> Filler<'c> {
-    fn new(database: &'c Connection, home: &Home, mut random: Random) -> Result<Self, Error> {
+    fn new(database: &'c Connection, home: &Home, random: Random) -> Result<Self, Error> {
         insert_constants(database)?;
+        let mut filler = Self::over(database, home, random)?;
+        insert_metadata(database, home, &mut filler.entities)?;
+        filler.call_service_data = insert_event_data(database, home)?;
+        Ok(filler)
+    }
+
+    /// The home's devices over a database whose rows it knows nothing of yet.
+    pub(crate) fn over(database: &'c Connection, home: &Home, mut random: Random) -> Result<Self, Error> {
         let mut devices = Vec::new();
         let mut entities = Vec::new();
         let mut total = 0;
@@ -110,8 +134,6 @@ impl<'c> Filler<'c> {
             let pushed = matches!(device.platform, "zha" | "shelly" | "esphome" | "mobile_app");
             devices.push(Reporting { weights: total, change: device.change, pushed, entities: first..entities.len() });
         }
-        insert_metadata(database, home, &mut entities)?;
-        let call_service_data = insert_event_data(database, home)?;
         let statistics = |table: &str| {
             format!(
                 "INSERT INTO {table} (created_ts, metadata_id, start_ts, mean, mean_weight, min, max, \
@@ -122,6 +144,8 @@ impl<'c> Filler<'c> {
             database,
             insert_state: database.prepare(INSERT_STATE)?,
             insert_attributes: database.prepare(INSERT_ATTRIBUTES)?,
+            find_attributes: database
+                .prepare("SELECT attributes_id FROM state_attributes WHERE hash = ?1 AND shared_attrs = ?2")?,
             insert_long: database.prepare(&statistics("statistics"))?,
             insert_short: database.prepare(&statistics("statistics_short_term"))?,
             insert_event: database.prepare(
@@ -134,7 +158,7 @@ impl<'c> Filler<'c> {
             attributes: HashMap::new(),
             next_attributes: FIRST_ATTRIBUTES,
             next_state: FIRST_STATE,
-            call_service_data,
+            call_service_data: Vec::new(),
             text: String::new(),
         })
     }
@@ -145,23 +169,12 @@ impl<'c> Filler<'c> {
         let start = NEWEST - span;
         self.old_statistics(start, (planned / 4.0) as u64)?;
         let mut pages = self.database.prepare("PRAGMA page_count")?;
-        let mean_gap = span / planned;
-        let (mut now, mut next_five, mut next_hour) = (start, next(start, 300.0), next(start, 3600.0));
+        let mut clock = Clock::new(start, span / planned);
         let mut refreshes = 0_u64;
         while !refreshes.is_multiple_of(1024) || pages.query_row([], |row| row.get::<_, i64>(0))? as u64 * 4096 < bytes
         {
             refreshes += 1;
-            let written = self.refresh(now)?;
-            // Exponential gaps: refreshes of different devices know nothing of one another.
-            now += -self.random.unit().max(1e-12).ln() * mean_gap * written.max(0.4);
-            if now >= next_hour {
-                self.statistics(next_hour, 3600.0, false)?;
-                next_hour = next(now, 3600.0);
-            }
-            if now >= next_five {
-                self.statistics(next_five, 300.0, true)?;
-                next_five = next(now, 300.0);
-            }
+            self.tick(&mut clock)?;
         }
         drop(pages);
         let states = (self.next_state - FIRST_STATE) as u64;
@@ -169,6 +182,22 @@ impl<'c> Filler<'c> {
         let purged = ((states as f64 * PURGED) as i64).max(600).min(states as i64 / 4);
         self.purge(FIRST_STATE + purged)?;
         Ok(states - purged as u64)
+    }
+
+    /// One device reports, time moves on to the next, and statistics that became due are written.
+    pub(crate) fn tick(&mut self, clock: &mut Clock) -> Result<(), Error> {
+        let written = self.refresh(clock.now)?;
+        // Exponential gaps: refreshes of different devices know nothing of one another.
+        clock.now += -self.random.unit().max(1e-12).ln() * clock.mean_gap * written.max(0.4);
+        while clock.now >= clock.next_hour {
+            self.statistics(clock.next_hour, 3600.0, false)?;
+            clock.next_hour += 3600.0;
+        }
+        while clock.now >= clock.next_five {
+            self.statistics(clock.next_five, 300.0, true)?;
+            clock.next_five += 300.0;
+        }
+        Ok(())
     }
 
     /// One device reports: some of its entities have changed, a fraction of a millisecond apart.
@@ -232,9 +261,21 @@ impl<'c> Filler<'c> {
         if let Some(id) = self.attributes.get(&self.text) {
             return Ok(*id);
         }
-        let id = self.next_attributes;
-        self.next_attributes += 1;
-        self.insert_attributes.execute(params![id, fnv1a_32(self.text.as_bytes()), self.text])?;
+        let hash = fnv1a_32(self.text.as_bytes());
+        let recurs = entity.attributes_stay() || entity.attributes_recur();
+        let stored = match recurs {
+            true => self.find_attributes.query_row(params![hash, self.text], |row| row.get(0)).optional()?,
+            false => None,
+        };
+        let id = match stored {
+            Some(id) => id,
+            None => {
+                let id = self.next_attributes;
+                self.next_attributes += 1;
+                self.insert_attributes.execute(params![id, hash, self.text])?;
+                id
+            }
+        };
         if entity.attributes_stay() {
             entity.fixed_attributes = Some(id);
         } else if entity.attributes_recur() {

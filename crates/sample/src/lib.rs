@@ -2,9 +2,10 @@
 //!
 //! [`create`] makes the directory: hidden `.storage`, the recorder's database in Home Assistant's real
 //! schema, a second database, custom components, pictures, and everything that a backup must leave out.
-//! [`Recorder`] writes to it as a running Home Assistant does. Used by the demo, by tests and by the bench;
+//! [`age`] lets weeks pass in it, purges included. [`Recorder`] writes to it as a running Home Assistant does. Used by the demo, by tests and by the bench;
 //! it knows nothing of archives.
 
+mod age;
 mod entity_state;
 mod history;
 mod home;
@@ -12,6 +13,7 @@ mod inspect;
 mod process;
 mod random;
 mod recorder;
+mod scatter;
 mod storage;
 mod tree;
 mod zigbee;
@@ -19,9 +21,11 @@ mod zigbee;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use age::{Aged, age};
 pub use inspect::{History, history};
 pub use process::{RecordedSummary, RecorderProcess, run_recorder};
 pub use recorder::{Recorded, Recorder};
+pub use scatter::scatter;
 
 /// The version in `.HA_VERSION`; the database has the schema of that version.
 pub const HOME_ASSISTANT_VERSION: &str = "2026.11.0";
@@ -62,6 +66,9 @@ pub enum Error {
     /// The directory exists and holds something.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// The database has not the sample's entities.
+    #[error("{} does not belong to a sample", .0.display())]
+    Foreign(PathBuf),
     /// A file or directory could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Io {

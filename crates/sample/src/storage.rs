@@ -1,10 +1,15 @@
 //! `.storage/` and `.cloud/`: what makes a Home Assistant instance this one and not another. Users, registries
 //! and config entries have the keys that Home Assistant reads; mode 0600 as it writes them.
 
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::age::Moment;
 use crate::home::{self, AREAS, Device, Entity, Home, PLATFORMS};
 use crate::random::Random;
 use crate::tree::Writer;
@@ -61,6 +66,77 @@ pub(crate) fn create(dir: &Path, home: &Home, random: &mut Random) -> Result<u64
     writer.directory(".cloud")?;
     writer.private(".cloud/production_auth.json", b"{\n    \"id_token\": \"\",\n    \"refresh_token\": \"\"\n}\n")?;
     Ok(writer.files())
+}
+
+/// Moves the files on to `now`: what every entity shows is written every quarter of an hour; once a day somebody signs
+/// in, an entity gets another name and the community store looks at its repositories.
+pub(crate) fn age(
+    dir: &Path,
+    states: &[(&str, &str)],
+    now: &Moment,
+    days: u64,
+    random: &mut Random,
+) -> Result<(), Error> {
+    let stamp = format!("{}.{:06}+00:00", now.text, random.below(1_000_000));
+    let each = |document: &mut Value, list: &str, change: &mut dyn FnMut(&mut Value)| {
+        document.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(change);
+    };
+    change(dir, "core.restore_state", now, |document| {
+        each(document, "/data", &mut |item| {
+            let id = item["state"]["entity_id"].as_str().unwrap_or_default();
+            if let Some((_, text)) = states.iter().find(|(entity, _)| *entity == id) {
+                item["state"]["state"] = json!(text);
+            }
+            for time in ["last_changed", "last_reported", "last_updated"] {
+                item["state"][time] = json!(stamp);
+            }
+            item["state"]["context"]["id"] = json!(random.ulid_text(now.seconds));
+            item["last_seen"] = json!(stamp);
+        });
+    })?;
+    if days == 0 {
+        return Ok(());
+    }
+    change(dir, "auth", now, |document| {
+        each(document, "/data/refresh_tokens", &mut |token| token["last_used_at"] = json!(stamp));
+    })?;
+    change(dir, "core.entity_registry", now, |document| {
+        let renamed = random.below(states.len().max(1) as u64) as usize;
+        if let Some(entity) = document.pointer_mut(&format!("/data/entities/{renamed}")) {
+            entity["modified_at"] = json!(stamp);
+            entity["name"] = json!(format!("Renamed {}", random.hex(4)));
+        }
+    })?;
+    change(dir, "hacs.repositories", now, |document| {
+        each(document, "/data", &mut |repository| {
+            repository["last_fetched"] = json!(now.seconds - random.unit() * 90_000.0);
+            if random.chance(0.1) {
+                repository["stargazers_count"] = json!(random.below(4_000));
+            }
+        });
+    })
+}
+
+/// Replaces one document as Home Assistant does: written beside it, then renamed.
+fn change(dir: &Path, key: &str, now: &Moment, edit: impl FnOnce(&mut Value)) -> Result<(), Error> {
+    let path = dir.join(".storage").join(key);
+    let text = fs::read(&path).map_err(Error::at(&path))?;
+    let mut document = serde_json::from_slice(&text).map_err(|error| Error::at(&path)(error.into()))?;
+    edit(&mut document);
+    let beside = dir.join(".storage/tmp");
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(now.seconds);
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| {
+            file.write_all(serde_json::to_string_pretty(&document).unwrap_or_default().as_bytes())?;
+            file.set_times(fs::FileTimes::new().set_modified(modified))
+        })
+        .and_then(|()| fs::rename(&beside, &path))
+        .map_err(Error::at(&path))
 }
 
 fn auth(user: &str, random: &mut Random) -> Value {
