@@ -50,7 +50,7 @@ enum State {
 
 /// Follows the bytes of an archive in their order.
 #[derive(Debug)]
-pub struct Outline {
+pub(crate) struct Outline {
     position: u64,
     state: State,
     head: Option<Head>,
@@ -62,7 +62,7 @@ pub struct Outline {
 
 /// What the bytes of an archive are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     /// A member of this name begins.
     Begin(String),
     /// Its content, and the zeros behind it: these of the bytes that were taken.
@@ -73,13 +73,13 @@ pub enum Seen {
 
 /// What a step of the archive means for those who pass it on.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Members, for those who don't take the bytes as they are.
-    pub seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
     /// These bytes may change.
-    pub late: Vec<Range<u64>>,
+    pub(crate) late: Vec<Range<u64>>,
     /// These bytes, announced as such before, are final.
-    pub closed: Vec<(u64, Vec<u8>)>,
+    pub(crate) closed: Vec<(u64, Vec<u8>)>,
 }
 
 impl Default for Outline {
@@ -91,17 +91,17 @@ impl Default for Outline {
 
 impl Outline {
     /// Where the next byte belongs.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
     /// Whether everything has been written that a backup consists of.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Ended) && self.has_manifest
     }
 
     /// Takes the next bytes.
-    pub fn append(&mut self, bytes: &[u8], found: &mut Found) -> Result<(), NotABackup> {
+    pub(crate) fn append(&mut self, bytes: &[u8], found: &mut Found) -> Result<(), NotABackup> {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -189,7 +189,7 @@ impl Outline {
     }
 
     /// Nothing of the last header changes any more.
-    pub fn close(&mut self, found: &mut Found) {
+    pub(crate) fn close(&mut self, found: &mut Found) {
         if let Some(head) = self.head.take() {
             found.closed.push((head.begins, head.bytes));
         }
@@ -197,12 +197,12 @@ impl Outline {
     }
 
     /// The bytes that may be written again.
-    pub fn changeable(&self) -> Range<u64> {
+    pub(crate) fn changeable(&self) -> Range<u64> {
         self.head.as_ref().map_or(0..0, |head| head.begins..head.begins + head.bytes.len() as u64)
     }
 
     /// Takes bytes that replace some of [`Self::changeable`].
-    pub fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<(), NotABackup> {
+    pub(crate) fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<(), NotABackup> {
         let Some(head) = &mut self.head else { return Ok(()) };
         let at = (offset - head.begins) as usize;
         head.bytes[at..at + bytes.len()].copy_from_slice(bytes);
