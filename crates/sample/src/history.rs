@@ -262,23 +262,24 @@ impl<'c> Filler<'c> {
             return Ok(*id);
         }
         let hash = fnv1a_32(self.text.as_bytes());
-        let recurs = entity.attributes_stay() || entity.attributes_recur();
-        let stored = match recurs {
-            true => self.find_attributes.query_row(params![hash, self.text], |row| row.get(0)).optional()?,
-            false => None,
+        let (stays, recurs) = (entity.attributes_stay(), entity.attributes_recur());
+        // What comes again may be in the database since before this history was taken up.
+        let stored = if stays || recurs {
+            self.find_attributes.query_row(params![hash, self.text], |row| row.get(0)).optional()?
+        } else {
+            None
         };
-        let id = match stored {
-            Some(id) => id,
-            None => {
-                let id = self.next_attributes;
-                self.next_attributes += 1;
-                self.insert_attributes.execute(params![id, hash, self.text])?;
-                id
-            }
+        let id = if let Some(id) = stored {
+            id
+        } else {
+            let id = self.next_attributes;
+            self.next_attributes += 1;
+            self.insert_attributes.execute(params![id, hash, self.text])?;
+            id
         };
-        if entity.attributes_stay() {
+        if stays {
             entity.fixed_attributes = Some(id);
-        } else if entity.attributes_recur() {
+        } else if recurs {
             self.attributes.insert(self.text.clone(), id);
         }
         Ok(id)

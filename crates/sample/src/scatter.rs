@@ -41,7 +41,7 @@ pub fn scatter(dir: &Path, share: f64) -> Result<u64, Error> {
 /// Where the first row of a leaf page ends, if it is short enough to be in the page as a whole.
 fn last_byte_of_a_row(page: &[u8]) -> Option<usize> {
     let kind = page[0];
-    if !matches!(kind, INDEX_LEAF | TABLE_LEAF) || page[3..5] == [0, 0] {
+    if !matches!(kind, INDEX_LEAF | TABLE_LEAF) || page[3..5] == [0, 0] || is_of_the_schema(page) {
         return None;
     }
     let mut at = usize::from(u16::from_be_bytes([page[8], page[9]]));
@@ -61,4 +61,9 @@ fn last_byte_of_a_row(page: &[u8]) -> Option<usize> {
     }
     // Longer ones may go on elsewhere.
     (length > 0 && length < 450).then_some(at + length - 1).filter(|last| *last < PAGE)
+}
+
+/// Without its schema nothing of a database can be read.
+fn is_of_the_schema(page: &[u8]) -> bool {
+    page.windows(7).any(|bytes| bytes == b"CREATE ")
 }

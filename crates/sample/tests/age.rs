@@ -95,7 +95,9 @@ fn scattered_changes_leave_valid_pages() {
 fn a_database_of_something_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     made(dir.path());
-    Connection::open(dir.path().join(DATABASE)).unwrap().execute("DELETE FROM states_meta", []).unwrap();
+    let database = Connection::open(dir.path().join(DATABASE)).unwrap();
+    database.execute("UPDATE states_meta SET entity_id = 'sensor.other_' || metadata_id", []).unwrap();
+    database.close().unwrap();
     let error = age(dir.path(), hours(1)).unwrap_err();
     assert!(matches!(error, Error::Foreign(_)), "{error}");
 }
