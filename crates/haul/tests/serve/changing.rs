@@ -170,7 +170,7 @@ fn the_emergency_kit_comes_again_and_the_events_tell_of_it() {
     let (code, kit) = home.post("/settings/kit", "owner=");
     assert_eq!(code, 200, "{kit}");
     let new = fs::read_to_string(home.path("secrets/home-key")).unwrap();
-    for line in ["HAUL EMERGENCY KIT", "(home) are encrypted", &new, "the first key", "    off: "] {
+    for line in ["HAUL EMERGENCY KIT", "your backups of Home Assistant (home):", &new, "the first key", "    off: "] {
         assert!(kit.contains(line), "{line}\n{kit}");
     }
     fs::remove_file(home.path("key")).unwrap();
