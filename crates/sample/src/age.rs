@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::Error;
 use crate::history::{Clock, Filler, KEPT_SECONDS, NEWEST};
 use crate::home::Home;
+use crate::moment::Moment;
 use crate::random::Random;
 use crate::{storage, zigbee};
 
@@ -82,21 +83,6 @@ pub fn age(dir: &Path, to: Duration) -> Result<Aged, Error> {
     }
     aged.database_bytes = file.metadata().map_err(Error::at(&path))?.len();
     Ok(aged)
-}
-
-/// A moment in the ways that the registries write it.
-pub(crate) struct Moment {
-    pub(crate) seconds: f64,
-    /// For instance `2026-12-04T00:00:00`, in UTC.
-    pub(crate) text: String,
-}
-
-impl Moment {
-    fn new(database: &Connection, seconds: f64) -> Result<Self, Error> {
-        let text =
-            database.query_row("SELECT strftime('%Y-%m-%dT%H:%M:%S', ?1, 'unixepoch')", [seconds], |row| row.get(0))?;
-        Ok(Self { seconds, text })
-    }
 }
 
 /// Where the history ends.

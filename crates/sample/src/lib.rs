@@ -10,6 +10,7 @@ mod entity_state;
 mod history;
 mod home;
 mod inspect;
+mod moment;
 mod process;
 mod random;
 mod recorder;

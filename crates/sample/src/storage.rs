@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::age::Moment;
 use crate::home::{self, AREAS, Device, Entity, Home, PLATFORMS};
+use crate::moment::Moment;
 use crate::random::Random;
 use crate::tree::Writer;
 use crate::{Error, HOME_ASSISTANT_VERSION, USER};

@@ -4,7 +4,9 @@ mod changes;
 mod channels;
 mod containers;
 mod contents;
+mod fresh;
 mod inside;
+mod insides;
 mod kinds;
 mod migrate;
 mod parts;
@@ -35,7 +37,7 @@ use web::backend::{
 };
 
 use self::contents::Looking;
-pub(super) use self::{inside::Insides, restore::restored, sign_in::SigningIn, written::forget_unfinished};
+pub(super) use self::{insides::Insides, restore::restored, sign_in::SigningIn, written::forget_unfinished};
 use super::{configuration::Configuration as InForce, doing::reason, migrating::Agreed, worker::Worker};
 use zeroize::Zeroizing;
 

@@ -5,8 +5,8 @@ use store::Address;
 use web::backend::{Invalid, JobSettings, Keep, Policy};
 
 use super::{
+    fresh::{free_name, make_one},
     kinds::{self, MOUNTED},
-    setup::{free_name, make_one},
     typed::invalid,
 };
 use crate::config::edit::Draft;

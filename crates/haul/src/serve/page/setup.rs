@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{
     containers,
+    fresh::{free_name, make_one},
     kinds::{self, Configured},
     quick, sign_in,
     typed::{each_invalid, invalid, known_options, makes_folder, of, typed},
@@ -376,24 +377,6 @@ fn make_folder(location: &Filled, destination: &Destination) -> Result<bool, Inv
     make_one(path, is_on_mount).map(|()| true)
 }
 
-/// Makes one folder, in one that is there: a disk that is away has none. `is_on_mount`: if it is to be on a disk or share,
-/// that has to be mounted.
-pub(super) fn make_one(path: &Path, is_on_mount: bool) -> Result<(), Invalid> {
-    let missing = || mounted::missing_storage(path).or_else(|| engine::mounts::ask_for(path).err().map(Failure::from));
-    if let Some(failure) = is_on_mount.then(missing).flatten() {
-        let hint = failure.hint.as_deref();
-        return Err(invalid("path", format!("can't make {}: {}", path.display(), failure.message), hint));
-    }
-    fs::create_dir(path).map_err(|error| {
-        let why = match error.kind() {
-            io::ErrorKind::NotFound => "the folder that it is to be in does not exist".to_owned(),
-            _ => engine::plain_reason(&error),
-        };
-        let message = format!("can't make {}: {why}", path.display());
-        invalid("path", message, Some("make it by hand, or choose another one"))
-    })
-}
-
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
@@ -582,12 +565,6 @@ pub(super) fn set_location(
     others.retain(|key| location.keeps.is_none() || !kinds::is_secret(&location.kind, key));
     draft.set_destination(name, &settings, &others);
     Ok(())
-}
-
-pub(super) fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
-    let names = std::iter::once(wanted.to_owned()).chain((2..).map(|number: u32| format!("{wanted}{number}")));
-    let mut names = names.skip_while(|name| is_taken(name));
-    names.next().unwrap_or_default()
 }
 
 #[cfg(test)]
