@@ -10,9 +10,12 @@ use std::{
     io::{BufRead, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::{rig::tell, supervisor::writer};
@@ -48,7 +51,17 @@ impl Linux {
         let lines = BufReader::new(process.stdout.take().unwrap());
         let input = process.stdin.take().unwrap();
         let mut linux = Self { process, lines, input, shared, scripts: 0 };
+        let (is_ready, ready) = mpsc::channel::<()>();
+        let pid = Pid::from_child(&linux.process);
+        // One that panics before its first process runs on for ever.
+        let watching = thread::spawn(move || {
+            if ready.recv_timeout(BOOT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
         linux.says("ready");
+        drop(is_ready);
+        watching.join().unwrap();
         Some(linux)
     }
 
@@ -145,6 +158,8 @@ impl Drop for Linux {
     }
 }
 
+/// A busy machine takes half a minute.
+const BOOT: Duration = Duration::from_mins(4);
 const KERNEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/kernel");
 
 fn is_ready() -> Result<(), String> {
@@ -153,10 +168,13 @@ fn is_ready() -> Result<(), String> {
     }
     let why = if geteuid().is_root() {
         let check = Command::new(Path::new(KERNEL).join("prepare")).arg("--check").output().unwrap();
-        if check.status.success() {
-            return Ok(());
+        let why = String::from_utf8_lossy(&check.stdout).trim().to_owned();
+        match check.status.code() {
+            Some(0) => return Ok(()),
+            // No preparation helps.
+            Some(2) => return Err(why),
+            _ => why,
         }
-        String::from_utf8_lossy(&check.stdout).trim().to_owned()
     } else {
         "it needs root".to_owned()
     };

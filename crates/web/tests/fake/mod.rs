@@ -34,6 +34,15 @@ use zeroize::Zeroizing;
 
 use self::state::State;
 
+/// What is known of what archives hold.
+#[derive(Default)]
+pub enum Known {
+    #[default]
+    Usual,
+    NotYet,
+    Failed(Failure),
+}
+
 pub struct Fake {
     pub state: Mutex<State>,
     pub orders: Mutex<Vec<Order>>,
@@ -58,7 +67,7 @@ pub struct Fake {
     /// How Home Assistant backs itself up.
     pub own: Mutex<Option<Result<OwnBackups, Failure>>>,
     /// What every archive holds, if it is another thing than usual.
-    pub inside: Mutex<Option<Option<Result<Inside, Failure>>>>,
+    pub inside: Mutex<Known>,
     /// There is one config directory, as in the app.
     pub one_directory: Mutex<bool>,
     /// Home Assistant's network storage.
@@ -410,7 +419,11 @@ impl Backend for Fake {
     }
 
     fn inside(&self, _: &str) -> Option<Result<Inside, Failure>> {
-        self.inside.lock().unwrap().clone().unwrap_or_else(|| Some(Ok(self.get(parts::inside))))
+        match &*self.inside.lock().unwrap() {
+            Known::Usual => Some(Ok(self.get(parts::inside))),
+            Known::NotYet => None,
+            Known::Failed(failure) => Some(Err(failure.clone())),
+        }
     }
 
     fn storages(&self, _: &Cancellation) -> Result<Vec<Storage>, Failure> {

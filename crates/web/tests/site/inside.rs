@@ -4,7 +4,11 @@ use http::StatusCode;
 use keeper::status::Failure;
 use web::{Trust, backend::Storage};
 
-use crate::{FORM, Site, fake::state::State, request};
+use crate::{
+    FORM, Site,
+    fake::{Known, state::State},
+    request,
+};
 
 fn failure() -> Failure {
     Failure { message: "nas does not answer".to_owned(), hint: Some("try again later".to_owned()), passes: true }
@@ -18,10 +22,10 @@ async fn a_backup_says_what_is_in_it_as_soon_as_that_is_known() {
     for part in ["version 2026.11.0", "App core_ssh, version 9.17.0", "1.2 MB", "<em>missing</em>", "Local apps"] {
         assert!(got.contains(part), "{part}: {got}");
     }
-    *site.service.inside.lock().unwrap() = Some(None);
+    *site.service.inside.lock().unwrap() = Known::NotYet;
     let got = site.get(&page).await;
     assert!(got.status == StatusCode::OK && got.text.contains("Haul is reading this"), "{}", got.text);
-    *site.service.inside.lock().unwrap() = Some(Some(Err(failure())));
+    *site.service.inside.lock().unwrap() = Known::Failed(failure());
     let got = site.get(&page).await;
     assert!(got.status == StatusCode::OK && got.text.contains("nas does not answer."), "{}", got.text);
 }

@@ -1,7 +1,7 @@
 //! Set-up from the page: config directories that are here, a location tried and written down, the first job.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
