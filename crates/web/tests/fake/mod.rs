@@ -10,7 +10,7 @@
     reason = "not every user uses all of it"
 )]
 
-mod parts;
+pub mod parts;
 pub mod state;
 
 use std::sync::{
@@ -32,16 +32,7 @@ use web::backend::{
 
 use zeroize::Zeroizing;
 
-use self::state::State;
-
-/// What is known of what archives hold.
-#[derive(Default)]
-pub enum Known {
-    #[default]
-    Usual,
-    NotYet,
-    Failed(Failure),
-}
+use self::{parts::Known, state::State};
 
 pub struct Fake {
     pub state: Mutex<State>,
@@ -419,11 +410,7 @@ impl Backend for Fake {
     }
 
     fn inside(&self, _: &str) -> Option<Result<Inside, Failure>> {
-        match &*self.inside.lock().unwrap() {
-            Known::Usual => Some(Ok(self.get(parts::inside))),
-            Known::NotYet => None,
-            Known::Failed(failure) => Some(Err(failure.clone())),
-        }
+        self.get(|state| self.inside.lock().unwrap().of(state))
     }
 
     fn storages(&self, _: &Cancellation) -> Result<Vec<Storage>, Failure> {

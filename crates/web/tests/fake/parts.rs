@@ -5,7 +5,26 @@ use web::backend::{AppPart, FolderPart, History, HomeAssistantPart, Inside, Insi
 
 use super::{failure, state::State, wrong};
 
-pub(super) fn inside(state: &State) -> Inside {
+/// What is known of what archives hold.
+#[derive(Default)]
+pub enum Known {
+    #[default]
+    Usual,
+    NotYet,
+    Failed(Failure),
+}
+
+impl Known {
+    pub(super) fn of(&self, state: &State) -> Option<Result<Inside, Failure>> {
+        match self {
+            Self::Usual => Some(Ok(inside(state))),
+            Self::NotYet => None,
+            Self::Failed(failure) => Some(Err(failure.clone())),
+        }
+    }
+}
+
+fn inside(state: &State) -> Inside {
     let other = state.status.jobs.first().map_or("Mosquitto broker", |job| &job.name);
     let part = |id: &str, name: &str, version: Option<&str>, size| InsidePart {
         id: id.to_owned(),

@@ -6,7 +6,7 @@ use web::{Trust, backend::Storage};
 
 use crate::{
     FORM, Site,
-    fake::{Known, state::State},
+    fake::{parts::Known, state::State},
     request,
 };
 
