@@ -443,9 +443,10 @@ impl Problems<'_> {
             self.add(("state", Level::Warning), (None, None), "", (message, Some(hint)));
         }
         if let Some(by) = self.facts.leaving {
-            let message = "Haul is to stop, and goes on until Supervisor has restored a backup that it reads from here";
+            let message =
+                "Haul was told to stop, and goes on until Supervisor has restored a backup that it reads through Haul";
             let hint = format!(
-                "wait: Haul stops by itself then, at {} at the latest, and begins no backup until it is started again",
+                "Haul stops by itself then, at {} at the latest; it begins no backup until it is started again",
                 words::moment(by, self.facts.now)
             );
             self.add(("stopping", Level::Warning), (None, None), "", (message.to_owned(), Some(hint)));

@@ -351,7 +351,7 @@ impl Problem {
             "destination-away" => "A location can't be reached",
             "trouble" => "Something failed at a location",
             "removals-wait" => "Removing backups needs your consent",
-            "restore-silent" => "A restore does not go on",
+            "restore-silent" => "No news of a restore",
             "stopping" => "Haul is being stopped",
             "configuration" => "The configuration has a mistake",
             "state" => "Haul can't write down what it does",

@@ -102,8 +102,7 @@ pub(crate) fn behind(location: &DestinationStatus, storages: &Result<Vec<Storage
     match storages {
         Ok(storages) => {
             let Storage { folder, behind } = storages.iter().find(|storage| is_in(&storage.folder))?;
-            let name = folder.rsplit('/').next().unwrap_or_default();
-            Some(format!("{folder} is Home Assistant's network storage {name}: {behind}."))
+            Some(format!("{folder} is network storage: {behind}."))
         }
         Err(_) if is_in("/share") || is_in("/media") => Some(
             "Home Assistant did not say which server and share are behind this folder. Write them down here, if \

@@ -444,7 +444,7 @@ fn outcome(wanted: &RestoreParts, job: &Job, changes: &Changes) -> Outcome {
 /// What somebody should look at when nothing new is heard of it for so long, and what to do about it.
 fn silent(wanted: &RestoreParts, time: Duration) -> (String, String) {
     let (archive, time) = (&wanted.copy.name, minutes(time));
-    let message = format!("Nothing new has been heard for {time} of the restore of {archive} by Supervisor");
+    let message = format!("Supervisor has said nothing new for {time} about the restore of {archive}");
     let hint = format!(
         "a large folder or app takes long; {LOG}; if nothing happens there either, restart the machine, and \
          {LOOK_FIRST}"

@@ -345,14 +345,14 @@ fn a_restore_of_which_nothing_is_heard_is_told() {
     scene.app = scene.home.start_as(&scene.supervisor, &[], &["--silence", "1"]);
     scene.hold(Some("apps"));
     scene.order("app=core_ssh&sure=yes");
-    let says = "Nothing new has been heard for less than a minute of the restore of";
+    let says = "Supervisor has said nothing new for less than a minute about the restore of";
     wait::until("it is said", || scene.status().contains(says));
-    assert!(scene.app.answer(ADMINISTRATOR, "/").contains("A restore does not go on"));
+    assert!(scene.app.answer(ADMINISTRATOR, "/").contains("No news of a restore"));
     let told = |scene: &Scene| scene.supervisor.change(|world| format!("{:?}", world.notifications));
-    wait::until("all are told", || told(&scene).contains("A restore does not go on"));
+    wait::until("all are told", || told(&scene).contains("No news of a restore"));
     scene.hold(None);
     scene.app.says("Supervisor restored Terminal & SSH from");
-    wait::until("it is over", || !told(&scene).contains("A restore does not go on"));
+    wait::until("it is over", || !told(&scene).contains("No news of a restore"));
     assert!(!scene.status().contains(says));
 }
 

@@ -56,11 +56,13 @@ impl Form {
         copy.verdict.as_ref().filter(|verdict| !verdict.whole).map(|verdict| &*verdict.sentence)
     }
 
+    fn restores_folders(&self) -> bool {
+        self.contents.folders.iter().any(|folder| folder.why_not.is_none())
+    }
+
     /// Nothing can be ticked.
     fn is_empty(&self) -> bool {
-        self.contents.home_assistant.is_none()
-            && self.contents.apps.is_empty()
-            && self.contents.folders.iter().all(|folder| folder.why_not.is_some())
+        self.contents.home_assistant.is_none() && self.contents.apps.is_empty() && !self.restores_folders()
     }
 }
 

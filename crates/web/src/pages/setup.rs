@@ -33,10 +33,7 @@ pub(crate) const SCHEDULES: &[(&str, &str, &str)] = &[
 ];
 
 /// When quick backups are proposed: as a schedule is written, and in words.
-pub(crate) const QUICK: &[(&str, &str)] = &[
-    ("hourly", "Every hour: the newest 48 and one a day for a week are kept"),
-    ("every 6h", "Every six hours: the newest 8 and one a day for a week are kept"),
-];
+pub(crate) const QUICK: &[(&str, &str)] = &[("hourly", "Every hour"), ("every 6h", "Every six hours")];
 
 /// How many are kept where nothing else is known.
 const USUAL_KEEP: &str = "7";

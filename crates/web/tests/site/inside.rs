@@ -19,7 +19,7 @@ async fn a_backup_says_what_is_in_it_as_soon_as_that_is_known() {
     let site = Site::new(State::good());
     let page = format!("/backups/{}", site.archive(0).id);
     let got = site.get(&page).await.text;
-    for part in ["version 2026.11.0", "App core_ssh, version 9.17.0", "1.2 MB", "<em>missing</em>", "Local apps"] {
+    for part in ["Version 2026.11.0", "App core_ssh, version 9.17.0", "1.2 MB", "<em>missing</em>", "Local apps"] {
         assert!(got.contains(part), "{part}: {got}");
     }
     *site.service.inside.lock().unwrap() = Known::NotYet;
@@ -42,14 +42,14 @@ async fn network_storage_is_named_with_its_server_where_home_assistant_knows_it(
         (kit, site.send(request("GET", "/recovery", &[], ""), Trust::Ingress).await.text)
     };
     let (said, page) = kit().await;
-    assert!(!said.contains("storage nas") && !page.contains("storage nas"), "it is a folder like others: {said}");
+    assert!(!said.contains("is network storage") && !page.contains("is network storage"), "it is a folder like others: {said}");
     let behind = "the Windows share backups of 192.168.1.9";
     let storage = |folder: &str| Storage { folder: folder.to_owned(), behind: behind.to_owned() };
     *site.service.storages.lock().unwrap() = Ok(vec![storage("/share/na"), storage("/media/nas")]);
     assert!(!kit().await.0.contains(behind), "that is another one");
     *site.service.storages.lock().unwrap() = Ok(vec![storage("/share/nas")]);
     let (said, page) = kit().await;
-    let line = format!("network storage nas: {behind}.");
+    let line = format!("/share/nas is network storage: {behind}.");
     assert!(said.contains(&line) && page.contains(&line), "{said}\n{page}");
     *site.service.storages.lock().unwrap() = Err(failure());
     let (said, page) = kit().await;
