@@ -17,7 +17,7 @@ use testkit::{
 
 use crate::home::{App, Home};
 
-const PREFIX: &str = "/api/hassio_ingress/x";
+pub(crate) const PREFIX: &str = "/api/hassio_ingress/x";
 const AROUND: &str = include_str!("frame.html");
 const WIDE: u32 = 1280;
 const PHONE: u32 = 390;

@@ -9,11 +9,15 @@ use std::{
 };
 
 use testkit::{
+    browser::Browser,
     supervisor::{Supervisor, TOKEN, World},
     wait,
 };
 
-use super::home::{self, App, Home, archives, python, verdict};
+use super::{
+    frame::{self, PREFIX},
+    home::{self, App, Home, archives, python, verdict},
+};
 
 const NAS: &str = "[destinations.nas]\nurl = \"/share/nas/ha\"\nmust_be_mounted = true\n";
 const CONFIG: &str = "[destinations.nas]\nurl = \"/share/nas\"\nmust_be_mounted = true\n[jobs.all]\nsource = \"/homeassistant\"\n\
@@ -102,6 +106,18 @@ impl Drop for Storage {
     }
 }
 
+/// There is one directory to back up, so its field is hidden, and comes first in its card.
+fn the_set_up_is_in_its_cards(app: &App) {
+    let Some(browser) = Browser::start() else { return };
+    browser.screen(390, false);
+    browser.visit(&format!("{}{PREFIX}/setup", frame::address(app)));
+    let beside = "return [...document.querySelectorAll('.card label')].filter((one) => one.checkVisibility()
+        && one.getBoundingClientRect().right > one.closest('.card').getBoundingClientRect().right)
+        .map((one) => one.textContent)";
+    assert_eq!(browser.run(beside, &[]), serde_json::json!([]));
+    assert_eq!(browser.run("return document.querySelector('input[name=source]').type", &[]), "hidden");
+}
+
 #[test]
 fn network_storage_that_is_not_connected_gets_nothing_and_is_tried_again() {
     if run(Command::new("id").arg("-u")).trim() != "0" || !cfg!(target_arch = "x86_64") {
@@ -167,6 +183,7 @@ fn it_runs_with_what_its_image_has_and_backs_up_everything() {
     // The first start finds nothing in its directory.
     let mut app = start(&home, &supervisor);
     assert!(app.page("0aa1", "/").contains("303"), "{}: the way to the set-up", app.page("0aa1", "/"));
+    the_set_up_is_in_its_cards(&app);
     assert!(app.page("", "/healthz").contains("200"));
     assert!(app.end().ends_with("stopping\n"));
 

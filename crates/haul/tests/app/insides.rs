@@ -44,7 +44,7 @@ fn the_emergency_kit_says_what_is_behind_a_folder_of_network_storage() {
     let home = Home::new(&JOB.replace("url = \"nas\"", "url = \"/share/nas/everything\"\nmust_be_mounted = true"));
     std::fs::write(home.path("key"), "correct horse battery staple").unwrap();
     let app = home.start(&supervisor);
-    let behind = "/share/nas is Home Assistant&#39;s network storage nas: the Windows share backups of 192.168.1.9.";
+    let behind = "/share/nas is network storage: the Windows share backups of 192.168.1.9.";
     let page = app.answer("0aa1", "/recovery");
     assert!(page.contains(behind), "{page}");
     let kit = app.post("0aa1", "/settings/kit", &[]);

@@ -1,6 +1,6 @@
 //! Quick backups of the configuration alone, beside those of everything; and Home Assistant's own key for either.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use testkit::{
     supervisor::{Supervisor, World},
@@ -13,6 +13,12 @@ const ALL: &str = "[destinations.nas]\nurl = \"nas\"\n# At home.\n[destinations.
                    [jobs.all]\nsource = \"config\"\neverything = true\ndestinations = [\"nas\", \"usb\"]\n\
                    limit = \"90MB/s\"\n";
 
+/// Supervisor, which can't make the backup of everything: the quick one does not wait long for that.
+fn supervisor() -> Supervisor {
+    let world = World { writing: Some(Arc::new(|_| Err("No space left on device".to_owned()))), ..World::default() };
+    Supervisor::start(world)
+}
+
 fn text(home: &Home) -> String {
     fs::read_to_string(home.path("haul.toml")).unwrap()
 }
@@ -23,7 +29,7 @@ fn version(page: &str) -> &str {
 
 #[test]
 fn a_new_user_gets_quick_backups_with_one_tick() {
-    let supervisor = Supervisor::start(World::default());
+    let supervisor = supervisor();
     let home = Home::new("[destinations.nas]\nurl = \"nas\"\n[destinations.box]\nurl = \"haul://box\"\n");
     let app = home.start(&supervisor);
     let form = app.answer("0aa1", "/setup");
@@ -107,7 +113,7 @@ fn beside_the_configuration_alone_there_is_nothing_quicker() {
 
 #[test]
 fn quick_backups_are_added_in_the_settings_once() {
-    let supervisor = Supervisor::start(World::default());
+    let supervisor = supervisor();
     let home = Home::new(ALL);
     let app = home.start(&supervisor);
     let page = app.answer("0aa1", "/settings");

@@ -42,7 +42,10 @@ async fn network_storage_is_named_with_its_server_where_home_assistant_knows_it(
         (kit, site.send(request("GET", "/recovery", &[], ""), Trust::Ingress).await.text)
     };
     let (said, page) = kit().await;
-    assert!(!said.contains("is network storage") && !page.contains("is network storage"), "it is a folder like others: {said}");
+    assert!(
+        !said.contains("is network storage") && !page.contains("is network storage"),
+        "it is a folder like others: {said}"
+    );
     let behind = "the Windows share backups of 192.168.1.9";
     let storage = |folder: &str| Storage { folder: folder.to_owned(), behind: behind.to_owned() };
     *site.service.storages.lock().unwrap() = Ok(vec![storage("/share/na"), storage("/media/nas")]);
