@@ -111,7 +111,7 @@ fn the_set_up_is_in_its_cards(app: &App) {
     let Some(browser) = Browser::start() else { return };
     browser.screen(390, false);
     browser.visit(&format!("{}{PREFIX}/setup", frame::address(app)));
-    let beside = "return [...document.querySelectorAll('.card label')].filter((one) => one.checkVisibility()
+    let beside = "return [...document.querySelectorAll('.card label *')].filter((one) => one.checkVisibility()
         && one.getBoundingClientRect().right > one.closest('.card').getBoundingClientRect().right)
         .map((one) => one.textContent)";
     assert_eq!(browser.run(beside, &[]), serde_json::json!([]));
