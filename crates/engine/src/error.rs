@@ -67,6 +67,11 @@ pub enum BackupError {
     /// No copy arrived.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     AllFailed(Vec<StoreError>),
+    /// A vault takes another archive than other destinations.
+    #[error(
+        "a vault and another kind of destination can't get the same archive: a vault compresses and encrypts itself"
+    )]
+    VaultBesideOthers,
     /// No other machine can compress this backup.
     #[error("the other machine can't compress the backup: {0}")]
     NotThere(String),

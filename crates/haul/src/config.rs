@@ -30,7 +30,7 @@ use clap::{
 };
 use jiff::tz::TimeZone;
 use keeper::job::Job;
-use store::{Address, Cancellation, Limit, Options};
+use store::{Address, Cancellation, Limit, Options, address::VAULT};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -553,7 +553,8 @@ impl File<'_> {
                 .hint("for example: url = \"s3://bucket/backups\""));
         };
         let text = self.scalar("url", url)?;
-        let text = if text.contains("://") { text } else { self.resolved(&text) };
+        let (over, place) = text.strip_prefix(VAULT).map_or(("", &*text), |place| (VAULT, place));
+        let text = if place.contains("://") { text } else { format!("{over}{}", self.resolved(place)) };
         let address = Address::parse(&text).map_err(|error| self.wrong(url.span().start, error.to_string()))?;
         if address == Address::Stdout {
             return Err(self.wrong(url.span().start, "standard output needs no name; use --to -"));
@@ -584,7 +585,7 @@ impl File<'_> {
                 _ => {
                     let known = store::keys(&address);
                     if !known.contains(&name) {
-                        let known = COMMON.iter().chain(known).copied();
+                        let known = COMMON.iter().chain(&known).copied();
                         return Err(self.unknown(key.span().start, "key", name, known));
                     }
                     settings.insert(name.to_owned(), if is_path(name) { self.resolved(&text) } else { text });

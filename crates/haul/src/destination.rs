@@ -193,6 +193,15 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
     })
 }
 
+/// Opens vaults; asks for the password where somebody is there to answer.
+pub(crate) fn opener() -> vault::Opener {
+    let somebody = stdin().is_terminal() && stderr().is_terminal();
+    let ask: vault::AskPassword = Arc::new(|question| {
+        rpassword::prompt_password(question).ok().filter(|typed| !typed.is_empty()).map(Into::into)
+    });
+    vault::Opener { ask: somebody.then_some(ask) }
+}
+
 /// What all connections of one run share.
 #[derive(Clone)]
 pub(crate) struct Network {
@@ -248,6 +257,7 @@ impl Network {
             let cancel = cancel.clone();
             context.ask = Some(Arc::new(move |question| ask(question, &cancel)));
         }
+        context.vaults = Some(Arc::new(opener()));
         Ok(Self { bridge, context, given: give_up_after, yields: false, contact: None, connected: Arc::default() })
     }
 

@@ -99,6 +99,7 @@ impl From<BackupError> for Failure {
                 Some(first) => store_failure(first, &message),
                 None => Self::new(FAILED, &message),
             },
+            BackupError::VaultBesideOthers => misused("back up to the vault by itself, or give it a job of its own"),
             BackupError::NotThere(_) => misused("omit --compress, or use --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
             BackupError::Came(_) => failed("nothing was left behind; look at what its writer says, and try again"),

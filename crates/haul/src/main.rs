@@ -105,6 +105,7 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         }
         Command::Receive(args) => command::receive::run(args, config, &interruption()?),
         Command::Share(args) => command::share::run(args, config, &interruption()?),
+        Command::Vault(command) => command::vault::run(command, config, &interruption()?),
         Command::Peers(args) => command::peers::run(args),
         Command::Auth(args) => command::auth::run(args, config, &interruption()?),
         Command::Demo(args) => command::demo::run(args, &interruption()?),

@@ -17,6 +17,7 @@ use std::{
 
 use receiving::Receiving;
 use testkit::{
+    python,
     rig::{self, Version},
     s3::{self, S3Server},
     sshd::{self, Sshd},
@@ -125,6 +126,13 @@ fn what_another_machine_made_and_protected_restores() {
 }
 
 #[test]
+fn what_another_program_read_in_a_vault_restores() {
+    if python::with_what_a_vault_needs().is_some() {
+        arrived(Version::OLD, "vault-plain", None);
+    }
+}
+
+#[test]
 fn what_went_to_a_web_server_measured_restores() {
     if wsgidav::is_installed() {
         arrived(Version::OLD, "web-plain", None);
@@ -216,6 +224,7 @@ struct Far {
     machine: Receiving,
     state: PathBuf,
     config: PathBuf,
+    vault: PathBuf,
 }
 
 impl Far {
@@ -251,9 +260,14 @@ impl Far {
         let machine = Receiving::start(&mut receive, "Receiving into ");
         toml.push("[destinations.machine]".to_owned());
         toml.push(format!("url = \"{}\"", machine.url));
+        let vault = out.join("vault");
+        let address = format!("vault+{}", vault.display());
+        succeeds(haul("vault", None).args(["init", &address]).env("HAUL_VAULT_PASSWORD", PASSWORD));
+        toml.push("[destinations.vault]".to_owned());
+        toml.push(format!("url = \"{address}\""));
         let config = out.join("haul.toml");
         fs::write(&config, toml.join("\n"))?;
-        Ok(Self { bucket: S3Server::start(&["bucket"])?, ssh, web, machine, state, config })
+        Ok(Self { bucket: S3Server::start(&["bucket"])?, ssh, web, machine, state, config, vault })
     }
 
     fn introduce(&self, command: &mut Command) {
@@ -261,7 +275,8 @@ impl Far {
             .env("HAUL_CONFIG", &self.config)
             .env("AWS_ENDPOINT_URL", self.bucket.url())
             .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "us-east-1");
+            .env("AWS_REGION", "us-east-1")
+            .env("HAUL_VAULT_PASSWORD", PASSWORD);
         command.env("HAUL_PAIRING_CODE", &self.machine.code).env("XDG_STATE_HOME", &self.state);
         command.env("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY);
     }
@@ -287,6 +302,14 @@ impl Far {
             if self.web.is_some() {
                 wishes.push(there_and_back(&format!("web-{kind}"), "web", protection));
             }
+        }
+        if let (Some(python), true) = (python::with_what_a_vault_needs(), version == Version::OLD) {
+            let there = format!("'{HAUL}' backup {{config}} --to vault/vault-plain.tar --progress none");
+            let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vault/export.py");
+            let (reader, vault) = (reader.display(), self.vault.display());
+            wishes.push(format!(
+                "vault-plain=sh -c \"{there} && '{python}' '{reader}' '{vault}' vault-plain.tar {{archive}}\""
+            ));
         }
         if self.ssh.is_some() && version == Version::OLD {
             wishes.push(there_and_back("random-plain", "ssh", ""));

@@ -14,6 +14,9 @@ use self::foreign::Foreign;
 pub use self::foreign::shown;
 use crate::{context::invalid, error::StoreError, redact, registry};
 
+/// What precedes the address at which a vault is.
+pub const VAULT: &str = "vault+";
+
 /// Where an archive goes or comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -31,6 +34,9 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         if text == "-" {
             return Ok(Self::Stdout);
+        }
+        if let Some(beneath) = text.strip_prefix(VAULT) {
+            return Self::vault(beneath);
         }
         let shown = shown(text);
         let refuse = |meant: Foreign| invalid(&shown, meant.reason).advise(meant.advice);
@@ -70,6 +76,31 @@ impl Address {
             return Ok(Self::Local(path));
         }
         Ok(Self::Remote(url))
+    }
+
+    /// A vault at the destination that the rest of its address names.
+    fn vault(beneath: &str) -> Result<Self, StoreError> {
+        let refuse =
+            |reason: &str, advice: &str| Err(invalid(&format!("{VAULT}{}", shown(beneath)), reason).advise(advice));
+        let address = match Self::parse(beneath)? {
+            Self::Local(path) if path.is_absolute() => Url::from_file_path(&path).map(|url| url.to_string()),
+            Self::Remote(url) if !url.scheme().starts_with(VAULT) => Ok(url.to_string()),
+            Self::Local(_) => return refuse("the path of a vault begins with a slash", "write vault+/mnt/nas/ha"),
+            Self::Remote(_) | Self::Stdout => {
+                return refuse("there can't be a vault", "give a directory or another destination after vault+");
+            }
+        };
+        let url = address.ok().and_then(|address| Url::parse(&format!("{VAULT}{address}")).ok());
+        match url {
+            Some(url) => Ok(Self::Remote(url)),
+            None => refuse("the address is not valid", "write vault+ and the address of another destination"),
+        }
+    }
+
+    /// The destination at which a vault is; `None` for what is none.
+    pub fn beneath_vault(&self) -> Option<Self> {
+        let Self::Remote(url) = self else { return None };
+        Self::parse(url.as_str().strip_prefix(VAULT)?).ok()
     }
 
     /// Where it really is: as [`Self::plain`], and on this machine links are followed as far as they lead. That asks the

@@ -18,6 +18,14 @@ pub async fn connect(address: &Address, options: &Options, context: &Context) ->
         Address::Stdout => {
             Err(invalid("standard output", "Haul can't read from it").advise("give a destination that keeps archives"))
         }
+        Address::Remote(_) if address.beneath_vault().is_some() => {
+            let Some(beneath) = address.beneath_vault() else { return Err(invalid("a vault", "it has no address")) };
+            let store = Box::pin(connect(&beneath, options, context)).await?;
+            match &context.vaults {
+                Some(vaults) => vaults.open(store, options, context).await,
+                None => Err(invalid(&address.to_string(), "a vault can't be used here")),
+            }
+        }
         Address::Remote(url) => match find(url) {
             Some(scheme) => (scheme.connect)(url, options, context).await,
             None => Err(invalid(url.scheme(), "there is no such kind of destination")),
@@ -26,9 +34,15 @@ pub async fn connect(address: &Address, options: &Options, context: &Context) ->
 }
 
 /// The keys that a destination of this kind may have in the configuration file, beside those that all have.
-pub fn keys(address: &Address) -> &'static [&'static str] {
+pub fn keys(address: &Address) -> Vec<&'static str> {
     match address {
-        Address::Local(_) | Address::Stdout => &[],
-        Address::Remote(url) => find(url).map_or(&[], |scheme| scheme.keys),
+        Address::Local(_) | Address::Stdout => Vec::new(),
+        Address::Remote(url) => match address.beneath_vault() {
+            Some(beneath) => keys(&beneath).into_iter().chain(VAULT_KEYS.iter().copied()).collect(),
+            None => find(url).map_or_else(Vec::new, |scheme| scheme.keys.to_vec()),
+        },
     }
 }
+
+/// The keys of a vault, beside those of the destination at which it is.
+const VAULT_KEYS: &[&str] = &["vault_password_file", "vault_key_file"];

@@ -7,14 +7,29 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
+
 use crate::{
     cancellation::Cancellation,
     error::{Kind, Operation, StoreError},
     http,
     limit::Limit,
     secret::{Secret, without_newline},
+    store::Store,
     tuning::Tuning,
 };
+
+/// Opens vaults: destinations that keep archives in another one, as what has changed.
+#[async_trait]
+pub trait Vaults: Send + Sync {
+    /// The vault at `store`, with the settings of its destination.
+    async fn open(
+        &self,
+        store: Arc<dyn Store>,
+        options: &Options,
+        context: &Context,
+    ) -> Result<Arc<dyn Store>, StoreError>;
+}
 
 /// The user's home directory: `HOME`, else what the password database says. Services and some crons have no `HOME`.
 pub fn home_directory() -> Option<PathBuf> {
@@ -46,6 +61,8 @@ pub struct Context {
     pub read_limit: Option<Limit>,
     /// Asks the person at the terminal for a line (a pairing code); `None` if nobody is there.
     pub ask: Option<Ask>,
+    /// Opens vaults; `None` where there can't be any.
+    pub vaults: Option<Arc<dyn Vaults>>,
     /// A missing folder is an error, and is not created: a command that only reads was given a mistyped name.
     pub only_looks: bool,
 }
@@ -67,6 +84,7 @@ impl Context {
             limit: None,
             read_limit: None,
             ask: None,
+            vaults: None,
             only_looks: false,
         })
     }

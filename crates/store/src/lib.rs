@@ -61,7 +61,7 @@ pub use address::Address;
 pub use bridge::Bridge;
 pub use cancellation::{Cancellation, OnCancel};
 pub use connect::{connect, keys};
-pub use context::{Context, Options, home_directory};
+pub use context::{Context, Options, Vaults, home_directory};
 pub use error::{HostKey, Kind, Operation, RemoteError, StoreError};
 pub use limit::Limit;
 pub use parts::{Part, Segments};

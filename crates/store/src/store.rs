@@ -162,6 +162,12 @@ pub trait Sink: Send + Sync {
         Vec::new()
     }
 
+    /// Whether archives should come neither compressed nor encrypted: it does both itself, after it has compared them with
+    /// earlier ones.
+    fn takes_plain(&self) -> bool {
+        false
+    }
+
     /// The same destination as one that keeps archives; `None`: nothing can be read back, as behind standard output.
     fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
         None

@@ -21,6 +21,11 @@ fn every_example_is_an_address_with_its_own_keys() {
         }
     }
     assert_eq!(store::keys(&Address::parse("/backups").unwrap()), &[] as &[&str]);
+    assert_eq!(
+        store::keys(&Address::parse("vault+/backups").unwrap()),
+        ["vault_password_file", "vault_key_file"],
+        "a vault has keys of its own"
+    );
 }
 
 #[test]

@@ -168,13 +168,10 @@ fn is_ready() -> Result<(), String> {
     }
     let why = if geteuid().is_root() {
         let check = Command::new(Path::new(KERNEL).join("prepare")).arg("--check").output().unwrap();
-        let why = String::from_utf8_lossy(&check.stdout).trim().to_owned();
-        match check.status.code() {
-            Some(0) => return Ok(()),
-            // No preparation helps.
-            Some(2) => return Err(why),
-            _ => why,
+        if check.status.success() {
+            return Ok(());
         }
+        String::from_utf8_lossy(&check.stdout).trim().to_owned()
     } else {
         "it needs root".to_owned()
     };

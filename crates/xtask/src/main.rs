@@ -29,6 +29,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("homeassistant", &[]),
     ("supervisor", &[]),
     ("store", &["peer"]),
+    ("vault", &["store"]),
     ("sample", &[]),
     ("testkit", &[]),
     ("engine", &["habackup", "livesqlite", "pargz", "store"]),
@@ -37,7 +38,19 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("web", &["engine", "keeper", "peer", "store"]),
     (
         "haul",
-        &["engine", "habackup", "homeassistant", "keeper", "peer", "sample", "share", "store", "supervisor", "web"],
+        &[
+            "engine",
+            "habackup",
+            "homeassistant",
+            "keeper",
+            "peer",
+            "sample",
+            "share",
+            "store",
+            "supervisor",
+            "vault",
+            "web",
+        ],
     ),
     ("xtask", &[]),
 ];
@@ -77,6 +90,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "store",
     "supervisor",
     "testkit",
+    "vault",
     "web",
 ];
 

@@ -63,6 +63,8 @@ pub fn backup(
     cancel: &Cancellation,
 ) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
+    let for_vault = options.for_vault()?;
+    let options = for_vault.as_ref().unwrap_or(options);
     let mut begun = 1;
     let mut attempts = Attempts { measured: None, holds_writers: false };
     let choice = away::choose(options, network, cancel)?;

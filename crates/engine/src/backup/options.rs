@@ -6,7 +6,10 @@ use habackup::securetar::Password;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use pargz::Level;
 
-use crate::write::{destination::Destination, layout::SecureTar};
+use crate::{
+    error::BackupError,
+    write::{destination::Destination, layout::SecureTar},
+};
 
 /// Which machine compresses and encrypts, where the destination is another one that can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum Compress {
 
 /// What is backed up, how, and where to.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the user")]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BackupOptions {
     /// Home Assistant's config directory.
     pub config: PathBuf,
@@ -61,6 +64,17 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
+    /// The same for a vault, which compresses and encrypts itself. `None`: no destination is one; an error: only some are.
+    pub(crate) fn for_vault(&self) -> Result<Option<Self>, BackupError> {
+        match self.destinations.iter().filter(|destination| destination.takes_plain()).count() {
+            0 => Ok(None),
+            all if all == self.destinations.len() => {
+                Ok(Some(Self { compressed: false, password: None, compress: Compress::Here, ..self.clone() }))
+            }
+            _ => Err(BackupError::VaultBesideOthers),
+        }
+    }
+
     /// Everything in `config`, compressed fast on all cores of this machine, not encrypted, dated now in UTC.
     pub fn new(config: impl Into<PathBuf>, destinations: Vec<Destination>) -> Self {
         Self {

@@ -53,6 +53,15 @@ impl Destination {
         }
     }
 
+    /// Whether it wants archives neither compressed nor encrypted.
+    pub(crate) fn takes_plain(&self) -> bool {
+        match self {
+            Self::Path(_) => false,
+            Self::ReadBack(inner) => inner.takes_plain(),
+            Self::Remote { sink, .. } => sink.takes_plain(),
+        }
+    }
+
     /// The destination itself, whatever becomes of the copy there.
     pub(crate) fn inner(&self) -> &Self {
         match self {

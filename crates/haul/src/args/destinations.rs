@@ -43,6 +43,7 @@ pub(super) fn destinations() -> String {
     {
         let _ = writeln!(text, "  {address:<28} {what}");
     }
+    let _ = writeln!(text, "  {:<28} a history at any of these that stores only what changed", "vault+ADDRESS");
     text + "\ndocs/DESTINATIONS.md explains what each needs."
 }
 

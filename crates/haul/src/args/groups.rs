@@ -12,7 +12,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Inspect backups", &["list", "verify", "rehearse", "inspect", "ls", "cat", "diff"]),
     ("Restore and repair", &["restore", "get", "repair"]),
     ("Remove backups", &["prune", "rm", "pin", "unpin"]),
-    ("Destinations and other machines", &["destination", "auth", "receive", "peers", "share"]),
+    ("Destinations and other machines", &["destination", "auth", "receive", "peers", "share", "vault"]),
     ("Help", &["demo", "completions", "man", "help"]),
 ];
 

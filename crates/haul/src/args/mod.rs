@@ -8,6 +8,7 @@ mod reading;
 mod rehearsing;
 mod repairing;
 mod serving;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub(crate) use reading::*;
 pub(crate) use rehearsing::*;
 pub(crate) use repairing::*;
 pub(crate) use serving::*;
+pub(crate) use vault::*;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -79,6 +81,12 @@ pub(crate) enum Command {
     /// on the way.
     #[command(after_help = SHARE_EXAMPLES)]
     Share(ShareArgs),
+    /// Make a vault, check it, and manage its keys
+    ///
+    /// A vault keeps every backup as what changed since the one before, encrypted, at any destination: put vault+ before
+    /// its address. All other commands take it like a destination of any kind.
+    #[command(subcommand, after_help = VAULT_EXAMPLES)]
+    Vault(VaultCommand),
     /// List paired machines, or forget one
     Peers(PeersArgs),
     /// Check every byte of an archive, and whether Home Assistant would restore it

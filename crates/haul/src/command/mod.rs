@@ -23,4 +23,5 @@ pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod share;
+pub(crate) mod vault;
 pub(crate) mod verify;
