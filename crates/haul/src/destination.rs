@@ -28,7 +28,7 @@ use crate::{
     args::{VerifyArg, WaitingArgs},
     config::{Common, Config},
     failure::{FAILED, Failure, INTERRUPTED, USAGE},
-    output,
+    output, password,
 };
 
 /// A destination, and perhaps one archive there.
@@ -195,11 +195,7 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
 
 /// Opens vaults; asks for the password where somebody is there to answer.
 pub(crate) fn opener() -> vault::Opener {
-    let somebody = stdin().is_terminal() && stderr().is_terminal();
-    let ask: vault::AskPassword = Arc::new(|question| {
-        rpassword::prompt_password(question).ok().filter(|typed| !typed.is_empty()).map(Into::into)
-    });
-    vault::Opener { ask: somebody.then_some(ask) }
+    vault::Opener { ask: Some(Arc::new(|question| password::prompt(question).map(Into::into))) }
 }
 
 /// What all connections of one run share.

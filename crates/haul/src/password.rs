@@ -426,7 +426,8 @@ pub(crate) fn typed(text: &str) -> Password {
     Password::new(text.trim())
 }
 
-fn prompt(question: &str) -> Option<String> {
+/// Asks for something secret at the terminal, when there is one.
+pub(crate) fn prompt(question: &str) -> Option<String> {
     if IS_ALONE.load(Ordering::Relaxed) || !stdin().is_terminal() || !stderr().is_terminal() {
         return None;
     }

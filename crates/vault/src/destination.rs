@@ -183,8 +183,15 @@ impl Store for VaultStore {
         self.vault.objects.store().space().await
     }
 
+    async fn remarks(&self) -> Vec<String> {
+        self.vault.objects.store().remarks().await
+    }
+
     async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         let removed = self.vault.objects.store().remove_abandoned().await?;
+        if self.append_only() {
+            return Ok(removed);
+        }
         let vault = self.vault.clone();
         let cleaned = blocking(move || prune::collect(&vault, prune::GRACE)).await?;
         Ok(removed.saturating_add(u32::try_from(cleaned.removed).unwrap_or(u32::MAX)))

@@ -59,7 +59,7 @@ enum State {
     Database { left: u64 },
     /// Zeros after the end of a member.
     Padding { left: u64 },
-    /// No tar, or what follows one.
+    /// No tar, or a member whose length is not known.
     Opaque { until_cut: u64 },
 }
 
@@ -74,6 +74,8 @@ pub(crate) struct Segmenter {
     /// The member of the outer tar in which we are, if it is a tar itself.
     inside: Option<String>,
     zero_blocks: u32,
+    /// There was a header.
+    is_tar: bool,
 }
 
 impl Default for Segmenter {
@@ -86,6 +88,7 @@ impl Default for Segmenter {
             size: None,
             inside: None,
             zero_blocks: 0,
+            is_tar: false,
         }
     }
 }
@@ -175,6 +178,7 @@ impl Segmenter {
                     // A database has whole blocks.
                     self.state = State::Header;
                     self.forget();
+                    out.cut(self.class())?;
                 }
                 Ok(count)
             }
@@ -185,13 +189,12 @@ impl Segmenter {
                 self.end_of_member(out)?;
                 Ok(count)
             }
-            State::Opaque { until_cut } => {
-                let count = at_most(*until_cut, bytes.len());
-                out.bytes(&bytes[..count])?;
-                *until_cut -= count as u64;
-                if *until_cut == 0 {
-                    *until_cut = SMALL;
-                    out.cut(Class::Other)?;
+            State::Opaque { .. } => {
+                let count = bytes.len().min(BLOCK - self.block.len());
+                self.block.extend_from_slice(&bytes[..count]);
+                if self.block.len() == BLOCK {
+                    let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+                    self.opaque(&block, out)?;
                 }
                 Ok(count)
             }
@@ -235,10 +238,15 @@ impl Segmenter {
             return Ok(());
         }
         let Some(header) = Header::parse(block) else {
+            if self.is_tar {
+                // The content of a member whose length is put in afterwards.
+                out.cut(Class::Other)?;
+            }
             // The beginning of what is no tar may still change, as that of a tar may.
-            self.state = State::Opaque { until_cut: 2 * SMALL };
-            return self.push_opaque(block, out);
+            self.state = State::Opaque { until_cut: if self.is_tar { SMALL } else { 2 * SMALL } };
+            return self.opaque(block, out);
         };
+        self.is_tar = true;
         if self.zero_blocks > 0 {
             self.zero_blocks = 0;
             out.cut(Class::Frame)?;
@@ -290,11 +298,20 @@ impl Segmenter {
         }
     }
 
-    fn push_opaque<C: Cuts>(&mut self, bytes: &[u8], out: &mut C) -> Result<(), C::Error> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let taken = self.step(rest, out)?;
-            rest = &rest[taken..];
+    /// A block whose meaning is not known. It may be the header that follows a member of unknown length.
+    fn opaque<C: Cuts>(&mut self, block: &[u8], out: &mut C) -> Result<(), C::Error> {
+        let State::Opaque { until_cut } = &mut self.state else { return Ok(()) };
+        if self.is_tar && &block[257..262] == b"ustar" && Header::parse(block).is_some() {
+            self.state = State::Header;
+            self.forget();
+            out.cut(self.class())?;
+            return self.header(block, out);
+        }
+        out.bytes(block)?;
+        *until_cut = until_cut.saturating_sub(BLOCK as u64);
+        if *until_cut == 0 {
+            *until_cut = SMALL;
+            out.cut(Class::Other)?;
         }
         Ok(())
     }
@@ -426,4 +443,124 @@ impl Header {
 fn octal(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
     if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was cut: kept in place, or a piece, or a database, each with its bytes.
+    #[derive(Default)]
+    struct Cut {
+        class: Option<Class>,
+        current: Vec<u8>,
+        all: Vec<(&'static str, Vec<u8>)>,
+    }
+
+    impl Cut {
+        fn end(&mut self) {
+            let bytes = std::mem::take(&mut self.current);
+            if !bytes.is_empty() {
+                let what = if self.class.is_none_or(|class| class == Class::Frame) { "frame" } else { "piece" };
+                self.all.push((what, bytes));
+            }
+        }
+    }
+
+    impl Cuts for Cut {
+        type Error = std::convert::Infallible;
+
+        fn bytes(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+            self.current.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn cut(&mut self, next: Class) -> Result<(), Self::Error> {
+            self.end();
+            self.class = Some(next);
+            Ok(())
+        }
+
+        fn database(&mut self, _: &str, _: u32, _: u64) -> Result<(), Self::Error> {
+            self.end();
+            Ok(())
+        }
+
+        fn pages(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+            self.current.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn end_database(&mut self) -> Result<(), Self::Error> {
+            let bytes = std::mem::take(&mut self.current);
+            self.all.push(("database", bytes));
+            Ok(())
+        }
+    }
+
+    fn header(name: &str, size: usize) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[156] = b'0';
+        block[257..263].copy_from_slice(b"ustar\0");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        block[154] = 0;
+        block
+    }
+
+    fn cut(bytes: &[u8], step: usize) -> Vec<(&'static str, Vec<u8>)> {
+        let (mut segmenter, mut out) = (Segmenter::default(), Cut::default());
+        for bytes in bytes.chunks(step) {
+            let Ok(()) = segmenter.push(bytes, &mut out);
+        }
+        let Ok(()) = segmenter.finish(&mut out);
+        out.all
+    }
+
+    #[test]
+    fn every_header_of_the_outer_tar_is_kept_in_place_also_after_members_of_unknown_length() {
+        let late = |name| header(name, 0);
+        let random: Vec<u8> = (0..300_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let gzip = [&random[..], &vec![7; 512 * 400 - random.len()]].concat();
+        let mut database = vec![9; 32 * 4096];
+        database[..18].copy_from_slice(b"SQLite format 3\0\x10\0");
+        let inner =
+            [header("data/big.db", database.len()), database.clone(), header("data/x", 0), vec![0; 1024]].concat();
+        let archive = [
+            header("./backup.json", 3),
+            [&b"{}\n"[..], &[0; 509]].concat(),
+            late("homeassistant.tar.gz"),
+            gzip.clone(),
+            late("core_ssh.tar"),
+            inner,
+            late("share.tar.gz"),
+            gzip,
+            header("haul.index", 0),
+            vec![0; 1024],
+        ]
+        .concat();
+        for step in [1, 511, 512, 4096, archive.len()] {
+            let all = cut(&archive, step);
+            assert_eq!(all.iter().flat_map(|(_, bytes)| bytes).copied().collect::<Vec<_>>(), archive, "{step}");
+            let of = |what| all.iter().filter(move |(is, _)| *is == what).map(|(_, bytes)| bytes);
+            let kept: Vec<u8> = of("frame").flatten().copied().collect();
+            for name in ["./backup.json", "homeassistant.tar.gz", "core_ssh.tar", "share.tar.gz", "haul.index"] {
+                assert!(kept.windows(name.len()).any(|window| window == name.as_bytes()), "{name}, {step}");
+            }
+            assert_eq!(of("database").collect::<Vec<_>>(), [&database], "{step}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_tar_is_cut_at_fixed_distances() {
+        for length in [0, 1, 511, 512, 513, 500_000] {
+            let bytes = vec![b'x'; length];
+            let all = cut(&bytes, 1000);
+            assert_eq!(all.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), length);
+            assert!(all.iter().skip(1).all(|(what, bytes)| *what == "piece" && bytes.len() <= 64 << 10));
+        }
+    }
 }

@@ -197,8 +197,8 @@ impl Vault {
         for (id, entry) in listing.of(Kind::Snapshot) {
             match self.snapshot(id, entry.size) {
                 Ok(snapshot) => all.push((id, snapshot)),
-                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
-                Err(error) if error.kind() == Some(ErrorKind::Mismatch) => self.note(format!(
+                Err(error) if is_gone(&error) => {}
+                Err(error) if is_damaged(&error) => self.note(format!(
                     "a backup in {} is not listed: its description in {} is damaged; `haul vault check` says more",
                     self.label(),
                     entry.name

@@ -8,7 +8,10 @@ use pargz::Level;
 
 use crate::{
     error::BackupError,
-    write::{destination::Destination, layout::SecureTar},
+    write::{
+        destination::{self, Destination},
+        layout::SecureTar,
+    },
 };
 
 /// Which machine compresses and encrypts, where the destination is another one that can.
@@ -64,15 +67,10 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
-    /// The same for a vault, which compresses and encrypts itself. `None`: no destination is one; an error: only some are.
+    /// The same for a vault, which compresses and encrypts itself. `None`: no destination is one.
     pub(crate) fn for_vault(&self) -> Result<Option<Self>, BackupError> {
-        match self.destinations.iter().filter(|destination| destination.takes_plain()).count() {
-            0 => Ok(None),
-            all if all == self.destinations.len() => {
-                Ok(Some(Self { compressed: false, password: None, compress: Compress::Here, ..self.clone() }))
-            }
-            _ => Err(BackupError::VaultBesideOthers),
-        }
+        let plain = || Self { compressed: false, password: None, compress: Compress::Here, ..self.clone() };
+        Ok(destination::is_vault(&self.destinations)?.then(plain))
     }
 
     /// Everything in `config`, compressed fast on all cores of this machine, not encrypted, dated now in UTC.

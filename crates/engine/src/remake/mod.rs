@@ -117,6 +117,7 @@ pub fn remake(
     progress: &Arc<Progress>,
     cancel: &Cancellation,
 ) -> Result<Remade, BackupError> {
+    let is_vault = destination::is_vault(&options.destinations)?;
     let of = |destination: &Destination| (destination.target(&options.file_name), destination.is_read_back());
     let mut outbound = Outbound::prepare_each(options.destinations.iter().map(of).collect(), network.copied())?;
     outbound.sizes_come_last()?;
@@ -124,12 +125,16 @@ pub fn remake(
         .ha_version
         .as_ref()
         .map_or(habackup::securetar::SecureTarVersion::V2, |version| container_version(options.securetar, version));
-    let keys = options.password.as_ref().map(|password| Keys::create(version, password)).transpose();
+    let password = options.password.as_ref().filter(|_| !is_vault);
+    let keys = password.map(|password| Keys::create(version, password)).transpose();
     let threads = options.threads.unwrap_or_else(all_cores);
     let layout = Layout {
         manifest: Manifest::default(),
         mtime: (options.now.as_second(), options.now.subsec_nanosecond().unsigned_abs()),
-        compression: options.level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
+        compression: options
+            .level
+            .filter(|_| !is_vault)
+            .map(|level| pargz::Compressor::new().level(level).threads(threads)),
         keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
     };
     // From here on, a destination that is not ready makes everything wait; the progress display needs the reason.

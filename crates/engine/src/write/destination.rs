@@ -87,6 +87,15 @@ impl Destination {
     }
 }
 
+/// Whether an archive goes to a vault, which compresses and encrypts itself. An error: only to some vaults.
+pub(crate) fn is_vault(destinations: &[Destination]) -> Result<bool, BackupError> {
+    match destinations.iter().filter(|destination| destination.takes_plain()).count() {
+        0 => Ok(false),
+        all if all == destinations.len() => Ok(true),
+        _ => Err(BackupError::VaultBesideOthers),
+    }
+}
+
 pub(crate) fn path(target: &Target) -> Option<PathBuf> {
     match target {
         Target::File(path) => Some(path.clone()),
